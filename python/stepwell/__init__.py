@@ -1,0 +1,140 @@
+"""stepwell: an execution kernel for Python.
+
+One run of a blueprint is an `Execution`, what it does are its `Step`s, and every change is an `Action` in a journal that
+replays. `BACKEND` says whether the Rust core (`"native"`) or its twin in Python (`"pure"`) runs.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from . import _backend, errors, typeid
+from ._spec import (
+    ErrorCategory,
+    ExecutionState,
+    LlmCode,
+    ParentType,
+    StepState,
+    StepType,
+    ToolCode,
+    WaitReason,
+)
+from ._version import VERSION as __version__
+from .action import Action
+from .clock import Clock, ManualClock
+from .errors import (
+    Conflict,
+    DivergenceError,
+    DuplicateStep,
+    EncodingError,
+    ForkedProcessError,
+    InternalError,
+    InvalidId,
+    InvalidTransition,
+    NotFound,
+    OpenSteps,
+    PayloadTooLarge,
+    ReplayError,
+    SchemaMismatch,
+    StepwellError,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    TenantRequired,
+    TerminalExecution,
+    UnknownStep,
+    UnsupportedFormat,
+    ValidationError,
+)
+from .failures import Backoff, ExecutionError, RetryPolicy
+from .ids import ExecutionId, StepId
+from .model import Attempt, LimitWarning, ParentLink, ResourceLimits, StepSource, TenantContext
+from .steps import StepRange, Steps
+
+if TYPE_CHECKING:
+    from ._pure import Execution, IdSource, Step, SystemClock, new_id
+    from .runtime import Kernel, blueprint, run_step, step
+
+BACKEND, _chosen = _backend.choose()
+if not TYPE_CHECKING:
+    Execution, IdSource, Step, SystemClock, new_id = (
+        _chosen.Execution,
+        _chosen.IdSource,
+        _chosen.Step,
+        _chosen.SystemClock,
+        _chosen.new_id,
+    )
+
+_RUNTIME = frozenset({"Kernel", "blueprint", "run_step", "step"})
+
+
+def __getattr__(name: str) -> Any:
+    # The runtime needs asyncio and a database driver: they are loaded when it is used.
+    if name in _RUNTIME:
+        from . import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
+
+
+__all__ = [
+    "BACKEND",
+    "Action",
+    "Attempt",
+    "Backoff",
+    "Clock",
+    "Conflict",
+    "DivergenceError",
+    "DuplicateStep",
+    "EncodingError",
+    "ErrorCategory",
+    "Execution",
+    "ExecutionError",
+    "ExecutionId",
+    "ExecutionState",
+    "ForkedProcessError",
+    "IdSource",
+    "InternalError",
+    "InvalidId",
+    "InvalidTransition",
+    "Kernel",
+    "LimitWarning",
+    "LlmCode",
+    "ManualClock",
+    "NotFound",
+    "OpenSteps",
+    "ParentLink",
+    "ParentType",
+    "PayloadTooLarge",
+    "ReplayError",
+    "ResourceLimits",
+    "RetryPolicy",
+    "SchemaMismatch",
+    "Step",
+    "StepId",
+    "StepRange",
+    "StepSource",
+    "StepState",
+    "StepType",
+    "Steps",
+    "StepwellError",
+    "StoreBusy",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
+    "SystemClock",
+    "TenantContext",
+    "TenantRequired",
+    "TerminalExecution",
+    "ToolCode",
+    "UnknownStep",
+    "UnsupportedFormat",
+    "ValidationError",
+    "WaitReason",
+    "__version__",
+    "blueprint",
+    "errors",
+    "new_id",
+    "run_step",
+    "step",
+    "typeid",
+]

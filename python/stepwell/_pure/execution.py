@@ -1,0 +1,383 @@
+"""The record of one run of a blueprint: state, steps and journal, changed only by actions."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .. import builder, errors, fields, journal, model
+from .._spec import INITIAL
+from ..action import Action
+from ..clock import Clock
+from ..journal import Fields
+from ..steps import StepRange, restored_execution
+from . import snapshot
+from .clock import SystemClock
+from .ids import new_id
+from .methods import Methods
+from .reducer import reduce
+from .step import Step
+from .undo import Undo
+from .view import View
+
+_CLOCK = SystemClock()
+
+Record = tuple[int, int, str, bytes]
+
+
+class Execution(View, Methods):
+    """One run of a blueprint: a state machine, its steps and its journal.
+
+    It is changed only by actions: one method each, or `apply`. An action that is not allowed raises and changes
+    nothing. Every action is a journal record; `drain` hands them to a store, `replay` rebuilds the execution from them.
+    `clock` has `now_ns()`, `ids` makes a new id from a prefix; both default to those of the process. Any number of
+    threads may use it.
+    """
+
+    __slots__ = (
+        "_blueprint",
+        "_clock",
+        "_context",
+        "_created",
+        "_ended",
+        "_error",
+        "_head",
+        "_id",
+        "_ids",
+        "_input",
+        "_key",
+        "_last",
+        "_limits",
+        "_lock",
+        "_open",
+        "_order",
+        "_output",
+        "_parent",
+        "_paused_from",
+        "_pending",
+        "_reason",
+        "_schema_version",
+        "_started",
+        "_state",
+        "_steps",
+        "_tenant",
+        "_undo",
+        "_usage",
+        "_version",
+        "_wait",
+        "_warned",
+        "_warnings",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str | None = None,
+        tenant: str | model.TenantContext | None = None,
+        parent: model.ParentLink | None = None,
+        schema_version: str | None = None,
+        blueprint: str | None = None,
+        key: str | None = None,
+        input: object = None,
+        clock: Clock | None = None,
+        ids: Callable[[str], str] | None = None,
+    ) -> None:
+        context = tenant if isinstance(tenant, model.TenantContext) else None
+        header: dict[str, object] = {
+            "tenant": context.tenant_id if context else tenant,
+            "schema_version": schema_version,
+            "blueprint": blueprint,
+            "key": key,
+            "input": input,
+        }
+        if parent is not None:
+            if not isinstance(parent, model.ParentLink):
+                raise errors.ValidationError(f"parent must be a ParentLink, got {type(parent).__name__}")
+            header["parent_type"], header["parent_id"] = parent.parent_type, parent.parent_id
+        source = new_id if ids is None else ids
+        values = fields.header({**header, "id": source("exec") if id is None else id})
+        self._begin(values, fields.now(_CLOCK if clock is None else clock), clock, ids)
+        if context is not None:
+            self._context, self._limits = context, context.limits
+
+    def _begin(self, header: Fields, at: int, clock: Clock | None, ids: Callable[[str], str] | None) -> None:
+        self._lock = threading.Lock()
+        self._clock: Clock = _CLOCK if clock is None else clock
+        self._ids: Callable[[str], str] = new_id if ids is None else ids
+        self._id: str = header["id"]
+        self._tenant: str | None = header.get("tenant")
+        link = header.get("parent_type"), header.get("parent_id")
+        self._parent = None if link[0] is None else model.ParentLink(*link)
+        self._schema_version: str | None = header.get("schema_version")
+        self._blueprint: str | None = header.get("blueprint")
+        self._key: str | None = header.get("key")
+        self._input: bytes | None = header.get("input")
+        self._state: str = INITIAL
+        self._wait: str | None = None
+        self._paused_from: str | None = None
+        self._reason: str | None = None
+        self._created = self._last = at
+        self._started: int | None = None
+        self._ended: int | None = None
+        self._output: bytes | None = None
+        self._error: bytes | None = None
+        self._version = 0
+        self._steps: dict[str, Step] = {}
+        self._order: list[Step] = []
+        self._open = 0
+        self._usage: dict[str, int] = {}
+        self._pending: list[tuple[int, str, Fields]] = []
+        self._head: str | None = None
+        self._undo: Undo | None = None
+        self._limits: model.ResourceLimits | None = None
+        self._context: model.TenantContext | None = None
+        self._warned: set[str] = set()
+        self._warnings: list[tuple[str, float, float]] = []
+
+    # --- seeds ---
+
+    with_id = builder.with_id
+    with_tenant = builder.with_tenant
+    with_schema_version = builder.with_schema_version
+
+    def _with(self, name: str, field: str, value: object) -> "Execution":
+        if self._version or self._head is not None:
+            errors.already_started(name)
+        seed: dict[str, Any] = {
+            "id": self._id,
+            "tenant": self._context or self._tenant,
+            "parent": self._parent,
+            "schema_version": self._schema_version,
+            "blueprint": self._blueprint,
+            "key": self._key,
+            "input": self.input,
+            "clock": self._clock,
+            "ids": self._ids,
+        }
+        return Execution(**{**seed, field: value})
+
+    def child(self) -> "Execution":
+        """A new execution of the same tenant with a `parent` link to this one."""
+        parent = model.ParentLink("execution", self._id)
+        return Execution(tenant=self._context or self._tenant, parent=parent, clock=self._clock, ids=self._ids)
+
+    # --- actions as values ---
+
+    def apply(self, action: Action) -> Action:
+        """Applies an action and returns it as recorded: with its time and, for new steps, their ids.
+
+        Raises what the method of that kind raises; `ValidationError` if `at_ns` is before the last action.
+        """
+        filled = fields.fill(action, self._ids)
+        at, _ = self._apply(filled._kind, filled._fields, filled._at)
+        return Action._made(filled._kind, at, filled._fields)
+
+    def apply_many(self, actions: Iterable[Action]) -> list[Action]:
+        """Applies actions one after the other, all or none; an error carries the `index` of the first refused one."""
+        filled = [fields.fill(action, self._ids) for action in actions]
+        now = self._read_clock()
+        done = []
+        with self._lock:
+            undo = self._undo = Undo(self)
+            index = 0
+            try:
+                for index, action in enumerate(filled):
+                    at, _ = self._reduce(action._kind, action._fields, action._at, now)
+                    done.append(Action._made(action._kind, at, action._fields))
+            except errors.StepwellError as error:
+                undo.restore()
+                error.index = index
+                raise
+            finally:
+                self._undo = None
+            warnings = self._take_warnings()
+        self._warn(warnings)
+        return done
+
+    # --- the journal ---
+
+    def drain(self) -> list[Record]:
+        """The records that were not drained yet, `(seq, at_ns, kind, body)`, the header first; they are the store's now.
+
+        Raises `TenantRequired` without a tenant.
+        """
+        with self._lock:
+            if self._tenant is None:
+                errors.tenant_required("a journal")
+            return snapshot.drain(self)
+
+    @classmethod
+    def replay(
+        cls,
+        id: str,
+        records: Iterable[Record | bytes],
+        schema_version: str | None = None,
+        *,
+        version: int | None = None,
+        clock: Clock | None = None,
+        ids: Callable[[str], str] | None = None,
+    ) -> "Execution":
+        """The execution that wrote these records, as `drain` gave them or their bodies alone.
+
+        Where `schema_version` or `version` (the number of actions) is given, the record must have it. Raises
+        `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
+        newer format, `SchemaMismatch` for another schema version.
+        """
+        execution = cls.__new__(cls)
+        snapshot.replay(execution, id, records, schema_version, version, clock, ids)
+        return execution
+
+    def to_json(self) -> bytes:
+        """The whole execution as one JSON object, with the actions that were not drained yet."""
+        with self._lock:
+            return snapshot.dump(self)
+
+    @classmethod
+    def from_json(
+        cls, data: bytes, *, clock: Clock | None = None, ids: Callable[[str], str] | None = None
+    ) -> "Execution":
+        """The execution that `to_json` wrote. Raises `ValidationError`, or `UnsupportedFormat` for a newer format."""
+        execution = cls.__new__(cls)
+        snapshot.load(execution, data, clock, ids)
+        return execution
+
+    # --- protocols ---
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Execution):
+            return NotImplemented
+        return self is other or snapshot.state(self) == snapshot.state(other)
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __repr__(self) -> str:
+        return f"<Execution {self._id} {self._state} version={self._version} steps={len(self._order)}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return restored_execution, (self.to_json(),)
+
+    def __copy__(self) -> "Execution":
+        other = Execution.from_json(self.to_json(), clock=self._clock, ids=self._ids)
+        other._context, other._limits, other._warned = self._context, self._limits, set(self._warned)
+        return other
+
+    def __deepcopy__(self, memo: object) -> "Execution":
+        return self.__copy__()
+
+    # --- inside ---
+    def _do(self, kind: str, given: dict[str, object]) -> None:
+        self._apply(kind, fields.convert(kind, given))
+
+    def _own(self, step: object) -> object:
+        """What may be the id of a step; a view of a step must be of this execution."""
+        if isinstance(step, Step):
+            if step._execution is not self:
+                errors.foreign_step(step._id)
+            return step._id
+        return step
+
+    def _new(
+        self,
+        kind: str,
+        step_id: object,
+        name: object,
+        type: object,
+        key: object,
+        parent_step_id: object,
+        input: object,
+        source: object,
+        callable_id: object,
+        place: object,
+    ) -> Step:
+        given: dict[str, object] = {"name": name}
+        if step_id is not None:
+            given["step_id"] = self._own(step_id)
+        if type != "function":
+            given["type"] = type
+        if parent_step_id is not None:
+            given["parent_step_id"] = self._own(parent_step_id)
+        if input is not None:
+            given["input"] = input
+        if place is not None:
+            given["place"] = place
+        if key is not None or source is not None or callable_id is not None:
+            given.update(key=key, source=source, callable_id=callable_id)
+        values = fields.convert(kind, given)
+        if step_id is None:
+            values["step_id"] = self._new_id()
+        return self._order[self._apply(kind, values)[1][0]]
+
+    def _one(self, kind: str, step_id: object, given: dict[str, object]) -> Step:
+        given["step_id"] = self._own(step_id)
+        return self._order[self._apply(kind, fields.convert(kind, given))[1][0]]
+
+    def _many(self, kind: str, given: dict[str, object], count: int | None = None) -> StepRange:
+        steps = given["steps"]
+        if isinstance(steps, StepRange) and steps._execution is not self and len(steps):
+            errors.foreign_step(steps.ids()[0])
+        values = fields.with_ids(fields.convert(kind, given, count), self._ids)
+        touched = self._apply(kind, values)[1]
+        first, last = (touched[0], touched[-1]) if touched else (0, -1)
+        if last - first + 1 == len(touched) and all(touched[i] == first + i for i in range(len(touched))):
+            return StepRange(self, range(first, last + 1))
+        return StepRange(self, touched)
+
+    def _new_id(self) -> str:
+        if self._ids is new_id:
+            return new_id("step")
+        return fields.step_id("step_id", self._ids("step"))
+
+    def _read_clock(self) -> int:
+        return _CLOCK.now_ns() if self._clock is _CLOCK else fields.now(self._clock)
+
+    def _now(self) -> int:
+        return max(self._read_clock(), self._last)
+
+    def _apply(self, kind: str, values: Fields, at: int | None = None) -> tuple[int, list[int]]:
+        now = self._read_clock()
+        with self._lock:
+            done = self._reduce(kind, values, at, now)
+            if not self._warnings:
+                return done
+            warnings = self._take_warnings()
+        self._warn(warnings)
+        return done
+
+    def _reduce(self, kind: str, values: Fields, at: int | None, now: int) -> tuple[int, list[int]]:
+        if at is None:
+            at = now if now > self._last else self._last
+        elif at < self._last:
+            errors.time_backwards(at, self._last)
+        mark = len(self._warnings)
+        try:
+            touched = reduce(self, kind, at, values)
+        except errors.StepwellError:
+            for limit, _, _ in self._warnings[mark:]:
+                self._warned.discard(limit)
+            del self._warnings[mark:]
+            raise
+        self._last = at
+        self._version += 1
+        self._pending.append((at, kind, values))
+        return at, touched
+
+    def _take_warnings(self) -> list[tuple[str, float, float]]:
+        warnings, self._warnings = self._warnings, []
+        return warnings
+
+    def _warn(self, warnings: list[tuple[str, float, float]]) -> None:
+        hook = None if self._context is None else self._context.on_warning
+        for warning in warnings:
+            model.warn(hook, *warning)
+
+    def _step_at(self, index: int) -> Step:
+        return self._order[index]
+
+    def _step_count(self) -> int:
+        return len(self._order)
+
+    def _runs(self, start: int, count: int) -> list[journal.Run]:
+        return journal.runs_of([step._id for step in self._order[start : start + count]])
+
+
+Execution.__module__ = "stepwell"

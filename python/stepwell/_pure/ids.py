@@ -1,0 +1,86 @@
+"""New ids: UUIDv7 (RFC 9562) as TypeIDs, ascending within one process, also within one millisecond."""
+
+import os
+import threading
+import time
+
+from ..typeid import ALPHABET
+
+_PAIRS = [a + b for a in ALPHABET for b in ALPHABET]
+_TAIL_BITS = 40
+_POOL = 4096
+
+
+class IdSource:
+    """Makes ids: `source("step")` is a new `step_…`. Each is greater than the one before.
+
+    An id has the time in ms, then 74 random bits; within one millisecond the last 40 of them count up by random steps.
+    """
+
+    __slots__ = ("_head", "_lock", "_ms", "_pool", "_read", "_tail")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ms = -1
+        self._head = ""
+        self._tail = 0
+        self._pool = b""
+        self._read = 0
+
+    def __call__(self, prefix: str) -> str:
+        """A new id with this prefix."""
+        with self._lock:
+            ms = time.time_ns() // 1_000_000
+            if ms > self._ms:
+                self._seed(ms)
+            if self._read >= len(self._pool):
+                self._pool, self._read = os.urandom(_POOL), 0
+            self._tail += 1 + self._pool[self._read]
+            self._read += 1
+            tail = self._tail
+            if tail >> _TAIL_BITS:
+                self._seed(self._ms + 1)
+                tail = self._tail
+            return (
+                f"{prefix}_{self._head}{_PAIRS[tail >> 30]}{_PAIRS[tail >> 20 & 1023]}"
+                f"{_PAIRS[tail >> 10 & 1023]}{_PAIRS[tail & 1023]}"
+            )
+
+    def reserve(self, prefix: str, count: int) -> str:
+        """The first of `count` consecutive new ids with this prefix."""
+        with self._lock:
+            ms = max(time.time_ns() // 1_000_000, self._ms)
+            if ms > self._ms or (self._tail + count) >> _TAIL_BITS:
+                self._seed(ms if ms > self._ms else ms + 1)
+            first = self._tail + 1
+            self._tail += count
+            return (
+                f"{prefix}_{self._head}{_PAIRS[first >> 30]}{_PAIRS[first >> 20 & 1023]}"
+                f"{_PAIRS[first >> 10 & 1023]}{_PAIRS[first & 1023]}"
+            )
+
+    def _seed(self, ms: int) -> None:
+        """Fresh random bits for a new millisecond; the top bit of the counter stays free, so that it does not end."""
+        random = int.from_bytes(os.urandom(10), "big")
+        self._ms = ms
+        self._tail = random & (1 << _TAIL_BITS - 1) - 1
+        random >>= _TAIL_BITS
+        # version 7, 12 random bits, variant 2, 22 random bits: 40 bits, eight characters
+        high = 7 << 36 | (random >> 22 & 4095) << 24 | 2 << 22 | random & 0x3FFFFF
+        number = ms << 40 | high
+        # 48 bits of time and these 40 are 88 bits: 18 characters, the first of them 3 bits
+        self._head = ALPHABET[number >> 85] + "".join(_PAIRS[number >> shift & 1023] for shift in range(75, -1, -10)) + (
+            ALPHABET[number & 31]
+        )
+
+    def __repr__(self) -> str:
+        return "IdSource()"
+
+
+IdSource.__module__ = "stepwell"
+
+new_id = IdSource()
+"""The source of the process. A child of `fork` starts a fresh one."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=new_id.__init__)  # type: ignore[misc]

@@ -1,0 +1,322 @@
+"""The fields of actions: from what a user gives to what the journal holds, and back.
+
+Every value is checked here, in the order of the record's fields, before an execution looks at its own state.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from . import _spec, clock, encoding, errors, failures, journal, model, typeid
+from ._spec import MAX_PATH_CHARS, RECORDS
+from .journal import Fields
+
+if TYPE_CHECKING:
+    from .action import Action
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+MICRO = 1_000_000
+
+KINDS = tuple(kind for kind in RECORDS if kind != "created")
+"""The kinds of actions; the header `created` is written by the execution itself."""
+
+_LISTS = {"names": "name", "keys": "", "inputs": "input", "outputs": "output", "errors": "error", "places": ""}
+
+
+def step_id(what: str, value: object) -> str:
+    """The id of a step, given as text or as a `Step`."""
+    text = getattr(value, "id", value) if not isinstance(value, str) else value
+    if not typeid.is_id(text, "step"):
+        errors.invalid_id(text, "step")
+    return str(text)
+
+
+def integer(what: str, value: object) -> int:
+    """A whole number of 64 bits with sign."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        errors.not_int(what, value)
+    if not _INT_MIN <= value <= _INT_MAX:
+        errors.int_range(what)
+    return int(value)
+
+
+def _natural(what: str, value: object) -> int:
+    found = integer(what, value)
+    if not 0 <= found < 2**32:
+        raise errors.ValidationError(f"{what} must be between 0 and 4294967295")
+    return found
+
+
+def choice(what: str, value: object, choices: tuple[str, ...]) -> str:
+    """One of the values of an enumeration."""
+    if not isinstance(value, str) or value not in choices:
+        errors.not_a_choice(what, value, choices)
+    return str(value)
+
+
+def _json(what: str, value: object) -> bytes:
+    if what == "error":
+        return failures.as_error(value).to_json()
+    if what == "source":
+        if not isinstance(value, model.StepSource):
+            raise errors.ValidationError(f"source must be a StepSource, got {type(value).__name__}")
+        return encoding.encode(value.to_dict())
+    return encoding.encode(value)
+
+
+def _each(what: str, values: object, convert: Callable[[str, object], Any]) -> list[Any]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise errors.ValidationError(f"{what} must be a sequence, got {type(values).__name__}")
+    found = []
+    for index, value in enumerate(values):
+        try:
+            found.append(convert(f"{what}[{index}]", value))
+        except errors.StepwellError as error:
+            error.index = index
+            raise
+    return found
+
+
+def _runs(what: str, value: object) -> list[journal.Run]:
+    runs: list[journal.Run] | None = getattr(value, "_runs", None)
+    return runs if runs is not None else journal.runs_of(_each(what, value, step_id))
+
+
+def _payload(what: str, value: object) -> bytes | None:
+    return None if value is None else _json("error" if what.startswith("errors") else "input", value)
+
+
+_CONVERT: dict[str, Callable[[str, object], Any]] = {
+    "exec": lambda what, value: value if typeid.is_id(value, "exec") else errors.invalid_id(value, "exec"),
+    "step": step_id,
+    "label": model.label,
+    "path": lambda what, value: model.label(what, value, MAX_PATH_CHARS),
+    "note": model.note,
+    "int": integer,
+    "time": clock.to_ns,
+    "json": _json,
+    "StepType": lambda what, value: choice(what, value, _STEP_TYPES),
+    "WaitReason": lambda what, value: choice(what, value, _WAIT_REASONS),
+    "ParentType": lambda what, value: choice(what, value, _PARENT_TYPES),
+    "runs": _runs,
+    "labels": lambda what, value: _each(what, value, model.label),
+    "paths": lambda what, value: _each(what, value, lambda w, v: model.label(w, v, MAX_PATH_CHARS)),
+    "jsons": lambda what, value: _each(what, value, _payload),
+}
+_STEP_TYPES = tuple(_spec.StepType)
+_WAIT_REASONS = tuple(_spec.WaitReason)
+_PARENT_TYPES = tuple(_spec.ParentType)
+
+# The types whose text must be checked again when it comes from a journal; the reader has checked the others.
+_TEXTS = frozenset({"exec", "step", "label", "path", "note", "WaitReason", "StepType", "ParentType", "labels", "paths"})
+
+
+def convert(kind: str, given: Mapping[str, object], count: int | None = None) -> Fields:
+    """The journal's form of what a user gives; raises what `errors` has for each kind of bad value.
+
+    `count` is how many new steps a bulk action makes, where none of its lists says so.
+    """
+    table = RECORDS[kind]
+    for name in given:
+        if not any(name == known for known, _, _ in table):
+            errors.unknown_field(kind, name, [known for known, _, _ in table])
+    fields: Fields = {}
+    for name, type_, _ in table:
+        value = given.get(name)
+        if value is not None:
+            fields[name] = _CONVERT[type_](name, value)
+    if fields.get("type") == "function":
+        del fields["type"]
+    if count is not None and "steps" not in fields:
+        fields["count"] = _natural("count", count)
+    _complete(kind, fields)
+    if kind in _spec.BULK:
+        _fold(fields)
+    return fields
+
+
+def header(given: Mapping[str, object]) -> Fields:
+    """The fields of a header; a tenant may still be missing."""
+    fields: Fields = {}
+    for name, type_, _ in RECORDS["created"]:
+        value = given.get(name)
+        if value is not None:
+            fields[name] = _CONVERT[type_](name, value)
+    return fields
+
+
+def micros(amount: object) -> int:
+    """An amount in millionths, rounded half to even; raises `ValidationError` for what is not a finite number."""
+    if isinstance(amount, int) and not isinstance(amount, bool):
+        return integer("amount", amount * MICRO)
+    try:
+        return integer("amount", round(Decimal(repr(amount) if isinstance(amount, float) else _decimal(amount)) * MICRO))
+    except (ArithmeticError, ValueError):
+        raise errors.ValidationError("amount must be a finite number") from None
+
+
+def _decimal(amount: object) -> Decimal:
+    if not isinstance(amount, Decimal):
+        raise errors.ValidationError(f"amount must be a number, got {type(amount).__name__}")
+    return amount
+
+
+def bulk_new(
+    names: object,
+    steps: object,
+    type: object,
+    keys: object,
+    parent_step_id: object,
+    input: object,
+    inputs: object,
+    source: object,
+    callable_id: object,
+    places: object,
+) -> dict[str, object]:
+    """The arguments of `schedule_steps` and `start_steps` as fields."""
+    one = isinstance(names, str) or names is None
+    return {
+        "steps": steps,
+        "name" if one else "names": names,
+        "type": None if type == "function" else type,
+        "keys": keys,
+        "parent_step_id": parent_step_id,
+        "input": input,
+        "inputs": inputs,
+        "source": source,
+        "callable_id": callable_id,
+        "places": places,
+    }
+
+
+def with_ids(fields: Fields, ids: Callable[[str], str]) -> Fields:
+    """A bulk action's fields with ids for its new steps."""
+    if "steps" in fields:
+        return fields
+    count = fields["count"]
+    reserve = getattr(ids, "reserve", None)
+    if count and reserve is not None:
+        runs = [(str(reserve("step", count)), count)]
+    else:
+        runs = journal.runs_of([step_id("step_id", ids("step")) for _ in range(count)])
+    return {"steps": runs, **{name: value for name, value in fields.items() if name != "count"}}
+
+
+def fill(action: object, ids: Callable[[str], str]) -> "Action":
+    """The action with ids for the steps that it makes."""
+    from .action import Action
+
+    if not isinstance(action, Action):
+        raise errors.ValidationError(f"expected an Action, got {type(action).__name__}")
+    values = action._fields
+    if action._kind in _spec.BULK:
+        values = with_ids(values, ids)
+    elif "step_id" not in values and "new" in _spec.STEP_ACTIONS.get(action._kind, {}):
+        values = {"step_id": step_id("step_id", ids("step")), **values}
+    return action if values is action._fields else Action._made(action._kind, action._at, values)
+
+
+def now(source: clock.Clock) -> int:
+    """The time of a clock; raises `ValidationError` if it tells none."""
+    found = integer("the time of a clock", source.now_ns())
+    if found < 0:
+        errors.int_range("the time of a clock")
+    return found
+
+
+def check(kind: str, fields: Fields) -> None:
+    """The same checks for fields that were read from a journal."""
+    for name, type_, _ in RECORDS[kind]:
+        if type_ in _TEXTS and name in fields:
+            _CONVERT[type_](name, fields[name])
+    if "retry_at" in fields:
+        clock.to_ns(fields["retry_at"], "retry_at")
+    if ("parent_type" in fields) != ("parent_id" in fields):
+        errors.missing_field(kind, "parent_id" if "parent_type" in fields else "parent_type")
+    _complete(kind, fields)
+    if kind in _spec.BULK and "steps" not in fields:
+        errors.missing_field(kind, "steps")
+
+
+def check_snapshot(what: str, fields: Fields) -> None:
+    """The checks for what was read of a whole execution or of one of its steps."""
+    for name, type_, _ in _spec.SNAPSHOT[what]:
+        if name in fields:
+            if type_ in _TEXTS:
+                _CONVERT[type_](name, fields[name])
+            elif type_ == "time":
+                clock.to_ns(fields[name], name)
+            elif type_ in _STATES:
+                choice(name, fields[name], _STATES[type_])
+    for counter in fields.get("usage", ()):
+        model.label("counter", counter)
+
+
+_STATES = {"ExecutionState": tuple(_spec.ExecutionState), "StepState": tuple(_spec.StepState)}
+
+
+def count_of(fields: Fields) -> int | None:
+    """How many steps a bulk action is about, as far as its fields tell."""
+    if "steps" in fields:
+        return sum(count for _, count in fields["steps"])
+    if "count" in fields:
+        return int(fields["count"])
+    return next((len(fields[many]) for many in _LISTS if many in fields), None)
+
+
+def _fold(fields: Fields) -> None:
+    """A list that says the same for all steps becomes the one value; `count` keeps its length until ids are there."""
+    count = count_of(fields)
+    for many, one in _LISTS.items():
+        values = fields.get(many)
+        if one and values and values.count(values[0]) == len(values):
+            del fields[many]
+            if values[0] is not None:
+                fields[one] = values[0]
+    if "steps" not in fields and count is not None:
+        fields["count"] = count
+
+
+def _complete(kind: str, fields: Fields) -> None:
+    """Nothing required is missing, lists are as long as each other, and nothing is said twice."""
+    count = count_of(fields) if kind in _spec.BULK else None
+    for name, _, required in RECORDS[kind]:
+        if required and name not in fields and not _made_later(kind, name, count):
+            errors.missing_field(kind, name)
+    for many, one in _LISTS.items():
+        if many in fields:
+            if one in fields:
+                errors.one_or_many(one, many)
+            if len(fields[many]) != count:
+                errors.length_differs(many, count or 0, len(fields[many]))
+    if kind == "steps_failed" and "error" not in fields and "errors" not in fields:
+        errors.missing_field(kind, "error")
+
+
+def _made_later(kind: str, name: str, count: int | None) -> bool:
+    """Ids of new steps are filled in when the action is applied."""
+    if "new" not in _spec.STEP_ACTIONS.get(_spec.BULK.get(kind, kind), {}):
+        return False
+    return name == "step_id" or (name == "steps" and count is not None)
+
+
+_SHOW: dict[str, Callable[[Any], object]] = {
+    "json": encoding.decode,
+    "time": clock.from_ns,
+    "jsons": lambda values: [None if value is None else encoding.decode(value) for value in values],
+    "runs": journal.ids_of,
+    "StepType": _spec.StepType,
+    "WaitReason": _spec.WaitReason,
+    "ParentType": _spec.ParentType,
+}
+
+
+def shown(name: str, type_: str, value: Any) -> object:
+    """A field as a user sees it: payloads decoded afresh, enumerations and errors as themselves."""
+    if name == "error":
+        return failures.ExecutionError.from_json(value)
+    if name == "errors":
+        return [None if item is None else failures.ExecutionError.from_json(item) for item in value]
+    if name == "source":
+        return model.StepSource.from_dict(encoding.decode(value))
+    return _SHOW[type_](value) if type_ in _SHOW else value
