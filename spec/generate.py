@@ -3,6 +3,7 @@
 `python spec/generate.py` writes them, `python spec/generate.py --check` fails when one is not up to date.
 """
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -99,7 +100,8 @@ def rust_enum(name: str, doc: str, values: list[str]) -> list[str]:
     lines += [f"    {camel(value)}," for value in values]
     lines += ["}", "", f"impl {name} {{", f"    pub const ALL: [{name}; {len(values)}] = ["]
     lines += [f"        {name}::{camel(value)}," for value in values]
-    lines += ["    ];", "", "    /// The name used in journals and in Python.", "    pub const fn name(self) -> &'static str {"]
+    lines += ["    ];", "", f"    pub const NAMES: [&'static str; {len(values)}] = {json.dumps(values)};"]
+    lines += ["", "    /// The name used in journals and in Python.", "    pub const fn name(self) -> &'static str {"]
     lines += ["        match self {"]
     lines += [f'            {name}::{camel(value)} => "{value}",' for value in values]
     lines += ["        }", "    }", "", f"    pub fn parse(name: &str) -> Option<{name}> {{", "        match name {"]
@@ -122,6 +124,27 @@ def rust_transition(function: str, doc: str, enum: str, table: Table, hole: str)
 def rust_match(signature: str, doc: str, arms: list[str], default: str) -> list[str]:
     head = ["", f"/// {doc}", f"pub const fn {signature} {{", "    match (kind, state) {"]
     return [*head, *(f"        {arm} => true," for arm in arms), f"        _ => {default},", "    }", "}"]
+
+
+def rust_fields(records: Table) -> list[str]:
+    """The fields of every record, in order."""
+    names = sorted({name for fields in records.values() for name in fields})
+    types = sorted({type_.rstrip("?") for fields in records.values() for type_ in fields.values()})
+    lines = ["", "/// The names of fields in records.", "#[derive(Clone, Copy, Debug, PartialEq, Eq)]", "pub enum Field {"]
+    lines += [*(f"    {camel(name)}," for name in names), "}", "", "/// What a field holds."]
+    lines += ["#[derive(Clone, Copy, Debug, PartialEq, Eq)]", "pub enum FieldType {"]
+    lines += [*(f"    {type_ if type_[0].isupper() else camel(type_)}," for type_ in types), "}"]
+    lines += ["", "/// A field of a record: its name, the name as it is written, its type, whether it must be there."]
+    lines += ["pub type Row = (Field, &'static str, FieldType, bool);"]
+    lines += ["", "/// The fields of a record in order.", "pub const fn record(kind: Kind) -> &'static [Row] {"]
+    lines += ["    match kind {"]
+    for kind, fields in records.items():
+        rows_ = [
+            f'(Field::{camel(name)}, r#","{name}":"#, FieldType::{t if t[0].isupper() else camel(t)}, {str(req).lower()})'
+            for name, t, req in rows(fields)
+        ]
+        lines += [f"        Kind::{camel(kind)} => &[{', '.join(rows_)}],"]
+    return [*lines, "    }", "}"]
 
 
 def rust_source(lifecycle: Table, journal: Table) -> str:
@@ -164,6 +187,7 @@ def rust_source(lifecycle: Table, journal: Table) -> str:
         states = " | ".join(f"{enum}::{camel(s)}" for s in terminal(table["states"], table["actions"]))
         lines += ["", f"impl {enum} {{", "    /// Whether no action leads out of this state."]
         lines += ["    pub const fn is_terminal(self) -> bool {", f"        matches!(self, {states})", "    }", "}"]
+    lines += rust_fields(journal["records"])
     lines += ["", f"pub const INITIAL: ExecutionState = ExecutionState::{camel(execution['initial'])};"]
     lines += [f"pub const FORMAT: i64 = {journal['format']};"]
     lines += [f"pub const {name.upper()}: usize = {value};" for name, value in journal["limits"].items()]

@@ -168,24 +168,10 @@ STEP_ALLOWED_WHILE: Final[dict[str, frozenset[str]]] = {
         ]
     ),
     "waiting": frozenset(
-        [
-            "step_completed",
-            "step_retrying",
-            "step_failed",
-            "step_skipped",
-            "step_cancelled",
-            "step_usage",
-        ]
+        ["step_completed", "step_retrying", "step_failed", "step_skipped", "step_cancelled", "step_usage"]
     ),
     "paused": frozenset(
-        [
-            "step_completed",
-            "step_retrying",
-            "step_failed",
-            "step_skipped",
-            "step_cancelled",
-            "step_usage",
-        ]
+        ["step_completed", "step_retrying", "step_failed", "step_skipped", "step_cancelled", "step_usage"]
     ),
 }
 
@@ -206,6 +192,7 @@ MAX_PAYLOAD_BYTES: Final = 8388608
 MAX_LABEL_CHARS: Final = 255
 MAX_PATH_CHARS: Final = 1024
 MAX_NOTE_CHARS: Final = 4096
+MAX_BULK_STEPS: Final = 4194304
 
 # kind -> its fields in the record's order: (name, type, required)
 RECORDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
@@ -252,19 +239,11 @@ RECORDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("place", "path", False),
     ),
     "step_completed": (("step_id", "step", True), ("output", "json", False)),
-    "step_retrying": (
-        ("step_id", "step", True),
-        ("error", "json", True),
-        ("retry_at", "time", False),
-    ),
+    "step_retrying": (("step_id", "step", True), ("error", "json", True), ("retry_at", "time", False)),
     "step_failed": (("step_id", "step", True), ("error", "json", True)),
     "step_skipped": (("step_id", "step", True), ("reason", "note", False)),
     "step_cancelled": (("step_id", "step", True), ("reason", "note", False)),
-    "step_usage": (
-        ("step_id", "step", True),
-        ("counter", "label", True),
-        ("amount_micros", "int", True),
-    ),
+    "step_usage": (("step_id", "step", True), ("counter", "label", True), ("amount_micros", "int", True)),
     "steps_scheduled": (
         ("steps", "runs", True),
         ("name", "label", False),
@@ -291,16 +270,8 @@ RECORDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {
         ("callable_id", "label", False),
         ("places", "paths", False),
     ),
-    "steps_completed": (
-        ("steps", "runs", True),
-        ("output", "json", False),
-        ("outputs", "jsons", False),
-    ),
-    "steps_failed": (
-        ("steps", "runs", True),
-        ("error", "json", False),
-        ("errors", "jsons", False),
-    ),
+    "steps_completed": (("steps", "runs", True), ("output", "json", False), ("outputs", "jsons", False)),
+    "steps_failed": (("steps", "runs", True), ("error", "json", False), ("errors", "jsons", False)),
     "steps_cancelled": (("steps", "runs", True), ("reason", "note", False)),
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from . import durations
+from . import durations, errors
 from .errors import ValidationError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ def to_ns(value: object, what: str) -> int:
     else:
         raise ValidationError(f"{what} must be an aware datetime or UTC nanoseconds, got {type(value).__name__}")
     if not 0 <= nanoseconds <= _MAX_TIME:
-        raise ValidationError(f"{what} must be between the years 1970 and 2262")
+        errors.time_range(what)
     return nanoseconds
 
 

@@ -7,6 +7,8 @@ nothing: the execution, its journal and its clock stay as they were. No message 
 from collections.abc import Sequence
 from typing import NoReturn
 
+from . import _spec
+
 
 class StepwellError(Exception):
     """The base of everything that stepwell raises on purpose."""
@@ -145,8 +147,11 @@ class KernelClosed(StepwellError):
 # --- the refusals of the kernel, in words -------------------------------------------------------------------------
 
 
-def invalid_transition(state: str, action: str, allowed: Sequence[str]) -> NoReturn:
-    """An execution action that the table does not have; `allowed` are the states that take it."""
+def invalid_transition(state: str, action: str) -> NoReturn:
+    """An action that the table does not have for this state of the execution."""
+    one = _spec.BULK.get(action, action)
+    allowed = [*_spec.EXECUTION_ACTIONS.get(action, ())]
+    allowed += [name for name, kinds in _spec.STEP_ALLOWED_WHILE.items() if one in kinds]
     error = InvalidTransition(f"{action} is not allowed while the execution is {state}; it needs {_or(allowed)}")
     error.state, error.action = state, action
     raise error
@@ -158,7 +163,8 @@ def terminal_execution(state: str, action: str) -> NoReturn:
     raise error
 
 
-def invalid_step_transition(step_id: str, state: str, action: str, allowed: Sequence[str]) -> NoReturn:
+def invalid_step_transition(step_id: str, state: str, action: str) -> NoReturn:
+    allowed = [name for name in _spec.STEP_ACTIONS[action] if name != "new"]
     error = InvalidTransition(f"{action} is not allowed while step {step_id} is {state}; it needs {_or(allowed)}")
     error.state, error.action = state, action
     raise error
@@ -207,6 +213,10 @@ def invalid_id(value: object, prefix: str) -> NoReturn:
     )
 
 
+def not_a_parent(value: object) -> NoReturn:
+    raise ValidationError(f"parent must be a ParentLink, got {type(value).__name__}")
+
+
 def not_text(what: str, value: object) -> NoReturn:
     raise ValidationError(f"{what} must be text, got {type(value).__name__}")
 
@@ -225,6 +235,10 @@ def not_int(what: str, value: object) -> NoReturn:
 
 def int_range(what: str) -> NoReturn:
     raise ValidationError(f"{what} must fit 64 bits with sign")
+
+
+def time_range(what: str) -> NoReturn:
+    raise ValidationError(f"{what} must be between the years 1970 and 2262")
 
 
 def not_a_choice(what: str, value: object, choices: Sequence[str]) -> NoReturn:
@@ -247,6 +261,10 @@ def unknown_kind(kind: object, kinds: Sequence[str]) -> NoReturn:
 
 def length_differs(what: str, expected: int, given: int) -> NoReturn:
     raise ValidationError(f"{what} must have one entry per step: expected {expected}, got {given}")
+
+
+def bulk_too_large(given: int, limit: int) -> NoReturn:
+    raise ValidationError(f"a bulk action is about at most {limit} steps, got {given}: make several")
 
 
 def one_or_many(one: str, many: str) -> NoReturn:
@@ -311,6 +329,42 @@ def replay(index: int, reason: str) -> NoReturn:
     raise error
 
 
+def journal_empty() -> NoReturn:
+    replay(0, "the journal is empty; expected a header")
+
+
+def not_a_record(index: int) -> NoReturn:
+    replay(index, "not a record of this journal's format")
+
+
+def not_record_columns(index: int) -> NoReturn:
+    replay(index, "expected (seq, at_ns, kind, body) or the body as bytes")
+
+
+def columns_differ(index: int) -> NoReturn:
+    replay(index, "its seq, time or kind beside the record are not those in the record")
+
+
+def seq_differs(index: int, expected: int, found: int) -> NoReturn:
+    replay(index, f"expected seq {expected}, found {found}")
+
+
+def chain_broken(index: int) -> NoReturn:
+    replay(index, "its digest of the record before does not match: an edit, a loss or a reordering")
+
+
+def header_misplaced(index: int) -> NoReturn:
+    replay(index, "a header is the first record, and only that")
+
+
+def other_execution(found: str, expected: str) -> NoReturn:
+    replay(0, f"the journal is of {found}, not of {expected}")
+
+
+def journal_length(index: int, found: int, expected: int) -> NoReturn:
+    replay(index, f"the journal ends with seq {found}; expected {expected}")
+
+
 def replay_newer(found: int, known: int) -> NoReturn:
     error = UnsupportedFormat(f"record 0: journal format {found}, this stepwell reads up to {known}: upgrade stepwell")
     error.index = 0
@@ -322,7 +376,7 @@ def internal(what: str) -> NoReturn:
 
 
 def _or(words: Sequence[str]) -> str:
-    return " or ".join(words) if words else "another state"
+    return " or ".join(words)
 
 
 def _shown(text: str) -> str:

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from . import _spec, clock, encoding, errors, failures, journal, model, typeid
-from ._spec import MAX_PATH_CHARS, RECORDS
+from ._spec import MAX_BULK_STEPS, MAX_PATH_CHARS, RECORDS
 from .journal import Fields
+from .steps import StepRange
 
 if TYPE_CHECKING:
     from .action import Action
@@ -54,7 +55,8 @@ def choice(what: str, value: object, choices: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _json(what: str, value: object) -> bytes:
+def encoded(what: str, value: object) -> bytes:
+    """The JSON of a payload, of an `error` or of a `source`."""
     if what == "error":
         return failures.as_error(value).to_json()
     if what == "source":
@@ -78,12 +80,11 @@ def _each(what: str, values: object, convert: Callable[[str, object], Any]) -> l
 
 
 def _runs(what: str, value: object) -> list[journal.Run]:
-    runs: list[journal.Run] | None = getattr(value, "_runs", None)
-    return runs if runs is not None else journal.runs_of(_each(what, value, step_id))
+    return value._runs if isinstance(value, StepRange) else journal.runs_of(_each(what, value, step_id))
 
 
 def _payload(what: str, value: object) -> bytes | None:
-    return None if value is None else _json("error" if what.startswith("errors") else "input", value)
+    return None if value is None else encoded("error" if what.startswith("errors") else "input", value)
 
 
 _CONVERT: dict[str, Callable[[str, object], Any]] = {
@@ -93,19 +94,23 @@ _CONVERT: dict[str, Callable[[str, object], Any]] = {
     "path": lambda what, value: model.label(what, value, MAX_PATH_CHARS),
     "note": model.note,
     "int": integer,
-    "time": clock.to_ns,
-    "json": _json,
-    "StepType": lambda what, value: choice(what, value, _STEP_TYPES),
-    "WaitReason": lambda what, value: choice(what, value, _WAIT_REASONS),
-    "ParentType": lambda what, value: choice(what, value, _PARENT_TYPES),
+    "time": lambda what, value: clock.to_ns(value, what),
+    "json": encoded,
+    "StepType": lambda what, value: choice(what, value, _CHOICES["StepType"]),
+    "WaitReason": lambda what, value: choice(what, value, _CHOICES["WaitReason"]),
+    "ParentType": lambda what, value: choice(what, value, _CHOICES["ParentType"]),
     "runs": _runs,
     "labels": lambda what, value: _each(what, value, model.label),
     "paths": lambda what, value: _each(what, value, lambda w, v: model.label(w, v, MAX_PATH_CHARS)),
     "jsons": lambda what, value: _each(what, value, _payload),
 }
-_STEP_TYPES = tuple(_spec.StepType)
-_WAIT_REASONS = tuple(_spec.WaitReason)
-_PARENT_TYPES = tuple(_spec.ParentType)
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "StepType": tuple(_spec.StepType),
+    "WaitReason": tuple(_spec.WaitReason),
+    "ParentType": tuple(_spec.ParentType),
+    "ExecutionState": tuple(_spec.ExecutionState),
+    "StepState": tuple(_spec.StepState),
+}
 
 # The types whose text must be checked again when it comes from a journal; the reader has checked the others.
 _TEXTS = frozenset({"exec", "step", "label", "path", "note", "WaitReason", "StepType", "ParentType", "labels", "paths"})
@@ -202,6 +207,21 @@ def with_ids(fields: Fields, ids: Callable[[str], str]) -> Fields:
     return {"steps": runs, **{name: value for name, value in fields.items() if name != "count"}}
 
 
+def bulk(kind: str, given: Mapping[str, object], count: int | None, ids: Callable[[str], str], execution: object) -> Fields:
+    """The fields of a bulk action on this execution, with ids for its new steps."""
+    steps = given["steps"]
+    if isinstance(steps, StepRange) and steps._execution is not execution and len(steps):
+        errors.foreign_step(steps.ids()[0])
+    return with_ids(convert(kind, given, count), ids)
+
+
+def bulk_action(
+    kind: str, given: Mapping[str, object], count: int | None, ids: Callable[[str], str], execution: object
+) -> bytes:
+    """The same as the JSON of the action."""
+    return journal.write_action(kind, None, bulk(kind, given, count, ids, execution))
+
+
 def fill(action: object, ids: Callable[[str], str]) -> "Action":
     """The action with ids for the steps that it makes."""
     from .action import Action
@@ -214,6 +234,13 @@ def fill(action: object, ids: Callable[[str], str]) -> "Action":
     elif "step_id" not in values and "new" in _spec.STEP_ACTIONS.get(action._kind, {}):
         values = {"step_id": step_id("step_id", ids("step")), **values}
     return action if values is action._fields else Action._made(action._kind, action._at, values)
+
+
+def applied(action: "Action", at: int) -> "Action":
+    """The action as it was recorded at this time."""
+    from .action import Action
+
+    return Action._made(action._kind, at, action._fields)
 
 
 def now(source: clock.Clock) -> int:
@@ -246,13 +273,10 @@ def check_snapshot(what: str, fields: Fields) -> None:
                 _CONVERT[type_](name, fields[name])
             elif type_ == "time":
                 clock.to_ns(fields[name], name)
-            elif type_ in _STATES:
-                choice(name, fields[name], _STATES[type_])
+            elif type_ in _CHOICES:
+                choice(name, fields[name], _CHOICES[type_])
     for counter in fields.get("usage", ()):
         model.label("counter", counter)
-
-
-_STATES = {"ExecutionState": tuple(_spec.ExecutionState), "StepState": tuple(_spec.StepState)}
 
 
 def count_of(fields: Fields) -> int | None:
@@ -280,6 +304,8 @@ def _fold(fields: Fields) -> None:
 def _complete(kind: str, fields: Fields) -> None:
     """Nothing required is missing, lists are as long as each other, and nothing is said twice."""
     count = count_of(fields) if kind in _spec.BULK else None
+    if count is not None and count > MAX_BULK_STEPS:
+        errors.bulk_too_large(count, MAX_BULK_STEPS)
     for name, _, required in RECORDS[kind]:
         if required and name not in fields and not _made_later(kind, name, count):
             errors.missing_field(kind, name)
@@ -309,6 +335,11 @@ _SHOW: dict[str, Callable[[Any], object]] = {
     "WaitReason": _spec.WaitReason,
     "ParentType": _spec.ParentType,
 }
+
+
+def shown_error(value: bytes) -> failures.ExecutionError:
+    """An error as a user sees it."""
+    return failures.ExecutionError.from_json(value)
 
 
 def shown(name: str, type_: str, value: Any) -> object:

@@ -281,7 +281,7 @@ class Reader:
         self.expect(",")
         count = self.integer()
         self.expect("]")
-        if not typeid.is_id(first, "step") or count < 1 or not run_fits(first, count):
+        if not typeid.is_id(first, "step") or not 1 <= count < 2**32 or not run_fits(first, count):
             raise Malformed
         return first, count
 

@@ -91,7 +91,7 @@ class Execution(View, Methods):
         }
         if parent is not None:
             if not isinstance(parent, model.ParentLink):
-                raise errors.ValidationError(f"parent must be a ParentLink, got {type(parent).__name__}")
+                errors.not_a_parent(parent)
             header["parent_type"], header["parent_id"] = parent.parent_type, parent.parent_id
         source = new_id if ids is None else ids
         values = fields.header({**header, "id": source("exec") if id is None else id})
@@ -169,7 +169,7 @@ class Execution(View, Methods):
         """
         filled = fields.fill(action, self._ids)
         at, _ = self._apply(filled._kind, filled._fields, filled._at)
-        return Action._made(filled._kind, at, filled._fields)
+        return fields.applied(filled, at)
 
     def apply_many(self, actions: Iterable[Action]) -> list[Action]:
         """Applies actions one after the other, all or none; an error carries the `index` of the first refused one."""
@@ -182,7 +182,7 @@ class Execution(View, Methods):
             try:
                 for index, action in enumerate(filled):
                     at, _ = self._reduce(action._kind, action._fields, action._at, now)
-                    done.append(Action._made(action._kind, at, action._fields))
+                    done.append(fields.applied(action, at))
             except errors.StepwellError as error:
                 undo.restore()
                 error.index = index
@@ -312,10 +312,7 @@ class Execution(View, Methods):
         return self._order[self._apply(kind, fields.convert(kind, given))[1][0]]
 
     def _many(self, kind: str, given: dict[str, object], count: int | None = None) -> StepRange:
-        steps = given["steps"]
-        if isinstance(steps, StepRange) and steps._execution is not self and len(steps):
-            errors.foreign_step(steps.ids()[0])
-        values = fields.with_ids(fields.convert(kind, given, count), self._ids)
+        values = fields.bulk(kind, given, count, self._ids, self)
         touched = self._apply(kind, values)[1]
         first, last = (touched[0], touched[-1]) if touched else (0, -1)
         if last - first + 1 == len(touched) and all(touched[i] == first + i for i in range(len(touched))):

@@ -1,6 +1,6 @@
 """The reducer: state x action -> state, or an error and no change. All legality is decided here, from the table."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import errors
 from .._spec import (
@@ -29,7 +29,7 @@ def reduce(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
     single = BULK.get(kind, kind)
     allowed = STEP_ALLOWED_WHILE.get(ex._state)
     if allowed is None or single not in allowed:
-        _refuse(ex, kind, [state for state, kinds in STEP_ALLOWED_WHILE.items() if single in kinds])
+        _refuse(ex, kind)
     if kind in BULK:
         return _bulk(ex, single, at, fields)
     if "new" in STEP_ACTIONS[kind] and fields["step_id"] not in ex._steps:
@@ -51,17 +51,17 @@ def reduce(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
 # --- the execution ------------------------------------------------------------------------------------------------
 
 
-def _refuse(ex: "Execution", kind: str, allowed: list[str]) -> None:
+def _refuse(ex: "Execution", kind: str) -> NoReturn:
     if ex._state in EXECUTION_TERMINAL:
         errors.terminal_execution(ex._state, kind)
-    errors.invalid_transition(ex._state, kind, allowed)
+    errors.invalid_transition(ex._state, kind)
 
 
 def _execution(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
     row = EXECUTION_ACTIONS[kind]
     target = row.get(ex._state)
     if target is None:
-        _refuse(ex, kind, list(row))
+        _refuse(ex, kind)
     if kind == "complete" and ex._open:
         first = [step._id for step in _open_steps(ex)][:_SHOWN_STEPS]
         errors.open_steps(ex._open, first)
@@ -139,7 +139,7 @@ def _check_existing(step: Step, kind: str, fields: Fields) -> None:
     if kind == "step_scheduled":
         errors.duplicate_step(step._id)
     if step._state not in row:
-        errors.invalid_step_transition(step._id, step._state, kind, [state for state in row if state != "new"])
+        errors.invalid_step_transition(step._id, step._state, kind)
     if kind == "step_started":
         name = fields.get("name")
         if name is not None and name != step._name:

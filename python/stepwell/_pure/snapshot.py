@@ -13,7 +13,6 @@ from .step import Step
 if TYPE_CHECKING:
     from .execution import Execution, Record
 
-_NOT_A_RECORD = "not a record of this journal's format"
 
 
 def header(ex: "Execution") -> Fields:
@@ -74,15 +73,15 @@ def replay(
         except Newer as newer:
             errors.replay_newer(newer.found, FORMAT)
         except Malformed:
-            errors.replay(index, _NOT_A_RECORD)
+            errors.not_a_record(index)
         if not isinstance(record, bytes) and record[:3] != (seq, at, kind):
-            errors.replay(index, "its seq, time or kind beside the record are not those in the record")
+            errors.columns_differ(index)
         if seq != index:
-            errors.replay(index, f"expected seq {index}, found {seq}")
+            errors.seq_differs(index, index, seq)
         if before != prev:
-            errors.replay(index, "its digest of the record before does not match: an edit, a loss or a reordering")
+            errors.chain_broken(index)
         if (kind == "created") != (index == 0):
-            errors.replay(index, "a header is the first record, and only that")
+            errors.header_misplaced(index)
         try:
             fields.check(kind, values)
             if index:
@@ -95,16 +94,16 @@ def replay(
             errors.replay(index, str(error))
         prev = journal.digest(body)
     if index < 0:
-        errors.replay(0, "the journal is empty; expected a header")
+        errors.journal_empty()
     if version is not None and version != ex._version:
-        errors.replay(index, f"the journal ends with seq {ex._version}; expected {version}")
+        errors.journal_length(index, ex._version, version)
     ex._head = prev
 
 
 def _body(index: int, record: object) -> bytes:
     if isinstance(record, tuple) and len(record) == 4 and isinstance(record[3], bytes):
         return record[3]
-    errors.replay(index, "expected (seq, at_ns, kind, body) or the body as bytes")
+    errors.not_record_columns(index)
 
 
 def _begin(
@@ -117,7 +116,7 @@ def _begin(
     ids: Callable[[str], str] | None,
 ) -> None:
     if values["id"] != id:
-        errors.replay(0, f"the journal is of {values['id']}, not of {id}")
+        errors.other_execution(values["id"], id)
     recorded = values.get("schema_version")
     if schema_version is not None and recorded != schema_version:
         errors.schema_mismatch(recorded, schema_version)
@@ -261,6 +260,11 @@ def _check(values: Fields) -> None:
         if "parent_step_id" in step and step["parent_step_id"] not in seen:
             raise Malformed
         if len(step.get("attempts", ())) > step["attempt"]:
+            raise Malformed
+        started = step.get("started_at")
+        if (started is None) != ("tried_at" not in step) or (started is None) != (step["attempt"] == 0):
+            raise Malformed
+        if step["attempt"] == 1 and step["tried_at"] != started:
             raise Malformed
         if any(start < 0 or end < 0 for start, end, _ in step.get("attempts", ())):
             raise Malformed

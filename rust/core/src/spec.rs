@@ -28,6 +28,17 @@ impl ExecutionState {
         ExecutionState::Cancelled,
     ];
 
+    pub const NAMES: [&'static str; 8] = [
+        "created",
+        "planning",
+        "running",
+        "paused",
+        "waiting",
+        "completed",
+        "failed",
+        "cancelled",
+    ];
+
     /// The name used in journals and in Python.
     pub const fn name(self) -> &'static str {
         match self {
@@ -77,6 +88,15 @@ impl StepState {
         StepState::Failed,
         StepState::Skipped,
         StepState::Cancelled,
+    ];
+
+    pub const NAMES: [&'static str; 6] = [
+        "pending",
+        "running",
+        "completed",
+        "failed",
+        "skipped",
+        "cancelled",
     ];
 
     /// The name used in journals and in Python.
@@ -130,6 +150,18 @@ impl StepType {
         StepType::Wait,
         StepType::Scope,
         StepType::Child,
+    ];
+
+    pub const NAMES: [&'static str; 9] = [
+        "function",
+        "llm",
+        "tool",
+        "graph",
+        "condition",
+        "loop",
+        "wait",
+        "scope",
+        "child",
     ];
 
     /// The name used in journals and in Python.
@@ -191,6 +223,18 @@ impl WaitReason {
         WaitReason::Timer,
     ];
 
+    pub const NAMES: [&'static str; 9] = [
+        "approval",
+        "user_input",
+        "rate_limit",
+        "external",
+        "checkpoint",
+        "cost_threshold",
+        "memory_pressure",
+        "sub_agent",
+        "timer",
+    ];
+
     /// The name used in journals and in Python.
     pub const fn name(self) -> &'static str {
         match self {
@@ -240,6 +284,14 @@ impl ParentType {
         ParentType::UserMessage,
         ParentType::System,
         ParentType::Schedule,
+    ];
+
+    pub const NAMES: [&'static str; 5] = [
+        "execution",
+        "step_execution",
+        "user_message",
+        "system",
+        "schedule",
     ];
 
     /// The name used in journals and in Python.
@@ -319,6 +371,32 @@ impl Kind {
         Kind::StepsCompleted,
         Kind::StepsFailed,
         Kind::StepsCancelled,
+    ];
+
+    pub const NAMES: [&'static str; 23] = [
+        "created",
+        "plan",
+        "start",
+        "pause",
+        "resume",
+        "wait",
+        "input_received",
+        "complete",
+        "fail",
+        "cancel",
+        "step_scheduled",
+        "step_started",
+        "step_completed",
+        "step_retrying",
+        "step_failed",
+        "step_skipped",
+        "step_cancelled",
+        "step_usage",
+        "steps_scheduled",
+        "steps_started",
+        "steps_completed",
+        "steps_failed",
+        "steps_cancelled",
     ];
 
     /// The name used in journals and in Python.
@@ -510,6 +588,241 @@ impl StepState {
     }
 }
 
+/// The names of fields in records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    AmountMicros,
+    Blueprint,
+    CallableId,
+    Counter,
+    Error,
+    Errors,
+    Format,
+    Id,
+    Input,
+    Inputs,
+    Key,
+    Keys,
+    Name,
+    Names,
+    Output,
+    Outputs,
+    ParentId,
+    ParentStepId,
+    ParentType,
+    Payload,
+    Place,
+    Places,
+    Reason,
+    RetryAt,
+    SchemaVersion,
+    Source,
+    StepId,
+    Steps,
+    Tenant,
+    Type,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    ParentType,
+    StepType,
+    WaitReason,
+    Exec,
+    Int,
+    Json,
+    Jsons,
+    Label,
+    Labels,
+    Note,
+    Path,
+    Paths,
+    Runs,
+    Step,
+    Time,
+}
+
+/// A field of a record: its name, the name as it is written, its type, whether it must be there.
+pub type Row = (Field, &'static str, FieldType, bool);
+
+/// The fields of a record in order.
+pub const fn record(kind: Kind) -> &'static [Row] {
+    match kind {
+        Kind::Created => &[
+            (Field::Format, r#","format":"#, FieldType::Int, true),
+            (Field::Id, r#","id":"#, FieldType::Exec, true),
+            (Field::Tenant, r#","tenant":"#, FieldType::Label, true),
+            (
+                Field::ParentType,
+                r#","parent_type":"#,
+                FieldType::ParentType,
+                false,
+            ),
+            (Field::ParentId, r#","parent_id":"#, FieldType::Label, false),
+            (
+                Field::SchemaVersion,
+                r#","schema_version":"#,
+                FieldType::Label,
+                false,
+            ),
+            (
+                Field::Blueprint,
+                r#","blueprint":"#,
+                FieldType::Label,
+                false,
+            ),
+            (Field::Key, r#","key":"#, FieldType::Label, false),
+            (Field::Input, r#","input":"#, FieldType::Json, false),
+        ],
+        Kind::Plan => &[],
+        Kind::Start => &[],
+        Kind::Pause => &[(Field::Reason, r#","reason":"#, FieldType::Note, false)],
+        Kind::Resume => &[],
+        Kind::Wait => &[(Field::Reason, r#","reason":"#, FieldType::WaitReason, true)],
+        Kind::InputReceived => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, false),
+            (Field::Payload, r#","payload":"#, FieldType::Json, false),
+        ],
+        Kind::Complete => &[(Field::Output, r#","output":"#, FieldType::Json, false)],
+        Kind::Fail => &[(Field::Error, r#","error":"#, FieldType::Json, true)],
+        Kind::Cancel => &[(Field::Reason, r#","reason":"#, FieldType::Note, false)],
+        Kind::StepScheduled => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Name, r#","name":"#, FieldType::Label, true),
+            (Field::Type, r#","type":"#, FieldType::StepType, false),
+            (Field::Key, r#","key":"#, FieldType::Label, false),
+            (
+                Field::ParentStepId,
+                r#","parent_step_id":"#,
+                FieldType::Step,
+                false,
+            ),
+            (Field::Input, r#","input":"#, FieldType::Json, false),
+            (Field::Source, r#","source":"#, FieldType::Json, false),
+            (
+                Field::CallableId,
+                r#","callable_id":"#,
+                FieldType::Label,
+                false,
+            ),
+            (Field::Place, r#","place":"#, FieldType::Path, false),
+        ],
+        Kind::StepStarted => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Name, r#","name":"#, FieldType::Label, false),
+            (Field::Type, r#","type":"#, FieldType::StepType, false),
+            (Field::Key, r#","key":"#, FieldType::Label, false),
+            (
+                Field::ParentStepId,
+                r#","parent_step_id":"#,
+                FieldType::Step,
+                false,
+            ),
+            (Field::Input, r#","input":"#, FieldType::Json, false),
+            (Field::Source, r#","source":"#, FieldType::Json, false),
+            (
+                Field::CallableId,
+                r#","callable_id":"#,
+                FieldType::Label,
+                false,
+            ),
+            (Field::Place, r#","place":"#, FieldType::Path, false),
+        ],
+        Kind::StepCompleted => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Output, r#","output":"#, FieldType::Json, false),
+        ],
+        Kind::StepRetrying => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Error, r#","error":"#, FieldType::Json, true),
+            (Field::RetryAt, r#","retry_at":"#, FieldType::Time, false),
+        ],
+        Kind::StepFailed => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Error, r#","error":"#, FieldType::Json, true),
+        ],
+        Kind::StepSkipped => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Reason, r#","reason":"#, FieldType::Note, false),
+        ],
+        Kind::StepCancelled => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Reason, r#","reason":"#, FieldType::Note, false),
+        ],
+        Kind::StepUsage => &[
+            (Field::StepId, r#","step_id":"#, FieldType::Step, true),
+            (Field::Counter, r#","counter":"#, FieldType::Label, true),
+            (
+                Field::AmountMicros,
+                r#","amount_micros":"#,
+                FieldType::Int,
+                true,
+            ),
+        ],
+        Kind::StepsScheduled => &[
+            (Field::Steps, r#","steps":"#, FieldType::Runs, true),
+            (Field::Name, r#","name":"#, FieldType::Label, false),
+            (Field::Names, r#","names":"#, FieldType::Labels, false),
+            (Field::Type, r#","type":"#, FieldType::StepType, false),
+            (Field::Keys, r#","keys":"#, FieldType::Labels, false),
+            (
+                Field::ParentStepId,
+                r#","parent_step_id":"#,
+                FieldType::Step,
+                false,
+            ),
+            (Field::Input, r#","input":"#, FieldType::Json, false),
+            (Field::Inputs, r#","inputs":"#, FieldType::Jsons, false),
+            (Field::Source, r#","source":"#, FieldType::Json, false),
+            (
+                Field::CallableId,
+                r#","callable_id":"#,
+                FieldType::Label,
+                false,
+            ),
+            (Field::Places, r#","places":"#, FieldType::Paths, false),
+        ],
+        Kind::StepsStarted => &[
+            (Field::Steps, r#","steps":"#, FieldType::Runs, true),
+            (Field::Name, r#","name":"#, FieldType::Label, false),
+            (Field::Names, r#","names":"#, FieldType::Labels, false),
+            (Field::Type, r#","type":"#, FieldType::StepType, false),
+            (Field::Keys, r#","keys":"#, FieldType::Labels, false),
+            (
+                Field::ParentStepId,
+                r#","parent_step_id":"#,
+                FieldType::Step,
+                false,
+            ),
+            (Field::Input, r#","input":"#, FieldType::Json, false),
+            (Field::Inputs, r#","inputs":"#, FieldType::Jsons, false),
+            (Field::Source, r#","source":"#, FieldType::Json, false),
+            (
+                Field::CallableId,
+                r#","callable_id":"#,
+                FieldType::Label,
+                false,
+            ),
+            (Field::Places, r#","places":"#, FieldType::Paths, false),
+        ],
+        Kind::StepsCompleted => &[
+            (Field::Steps, r#","steps":"#, FieldType::Runs, true),
+            (Field::Output, r#","output":"#, FieldType::Json, false),
+            (Field::Outputs, r#","outputs":"#, FieldType::Jsons, false),
+        ],
+        Kind::StepsFailed => &[
+            (Field::Steps, r#","steps":"#, FieldType::Runs, true),
+            (Field::Error, r#","error":"#, FieldType::Json, false),
+            (Field::Errors, r#","errors":"#, FieldType::Jsons, false),
+        ],
+        Kind::StepsCancelled => &[
+            (Field::Steps, r#","steps":"#, FieldType::Runs, true),
+            (Field::Reason, r#","reason":"#, FieldType::Note, false),
+        ],
+    }
+}
+
 pub const INITIAL: ExecutionState = ExecutionState::Created;
 pub const FORMAT: i64 = 1;
 pub const MAX_DEPTH: usize = 128;
@@ -517,3 +830,4 @@ pub const MAX_PAYLOAD_BYTES: usize = 8388608;
 pub const MAX_LABEL_CHARS: usize = 255;
 pub const MAX_PATH_CHARS: usize = 1024;
 pub const MAX_NOTE_CHARS: usize = 4096;
+pub const MAX_BULK_STEPS: usize = 4194304;

@@ -1,0 +1,561 @@
+//! The methods of `Execution` that make actions: one each.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyRange};
+use stepwell_core::spec::{Kind, StepType, WaitReason};
+use stepwell_core::{Fields, Id, Touched, read_action};
+
+use crate::bridge::{self, Import};
+use crate::execution::Execution;
+use crate::step::Step;
+
+static MICROS: Import = Import::new("stepwell.fields", "micros");
+static BULK_NEW: Import = Import::new("stepwell.fields", "bulk_new");
+static BULK_ACTION: Import = Import::new("stepwell.fields", "bulk_action");
+static STEP_RANGE: Import = Import::new("stepwell.steps", "StepRange");
+
+type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+fn given<'a, 'py>(value: Given<'a, 'py>) -> Given<'a, 'py> {
+    value.filter(|value| !value.is_none())
+}
+
+/// What describes a new step, as it was given.
+struct NewStep<'a, 'py> {
+    name: Given<'a, 'py>,
+    step_id: Given<'a, 'py>,
+    step_type: Given<'a, 'py>,
+    key: Given<'a, 'py>,
+    parent: Given<'a, 'py>,
+    input: Given<'a, 'py>,
+    source: Given<'a, 'py>,
+    callable_id: Given<'a, 'py>,
+    place: Given<'a, 'py>,
+}
+
+/// A step as it may be given: by its id, or as a view of this execution.
+enum StepRef<'a, 'py> {
+    View(Id),
+    Text(&'a Bound<'py, PyAny>),
+    Missing,
+}
+
+impl StepRef<'_, '_> {
+    fn id(&self) -> PyResult<Option<Id>> {
+        match self {
+            StepRef::View(id) => Ok(Some(*id)),
+            StepRef::Text(text) => bridge::id(text, "step").map(Some),
+            StepRef::Missing => Ok(None),
+        }
+    }
+}
+
+fn step_ref<'a, 'py>(
+    slf: &Bound<'py, Execution>,
+    value: Given<'a, 'py>,
+) -> PyResult<StepRef<'a, 'py>> {
+    let Some(value) = given(value) else {
+        return Ok(StepRef::Missing);
+    };
+    match value.cast::<Step>() {
+        Ok(step) if step.get().execution.is(slf) => Ok(StepRef::View(step.get().id)),
+        Ok(step) => {
+            let id = bridge::step_text(step.get().id);
+            Err(bridge::refuse(slf.py(), "foreign_step", (id,)))
+        }
+        Err(_) => Ok(StepRef::Text(value)),
+    }
+}
+
+impl Execution {
+    fn act(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<Touched> {
+        let (py, this) = (slf.py(), slf.get());
+        let now = this.clock_now(py)?;
+        this.change(py, |core| core.apply(fields, None, now))
+            .map(|(_, touched)| touched)
+    }
+
+    fn one(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<Step> {
+        let id = fields
+            .step
+            .ok_or_else(|| bridge::missing(slf.py(), fields.kind, "step_id"))?;
+        match Execution::act(slf, fields)? {
+            Touched::One(index) => Ok(Step {
+                execution: slf.clone().unbind(),
+                index,
+                id,
+            }),
+            _ => Err(bridge::refuse(
+                slf.py(),
+                "internal",
+                ("no step was touched",),
+            )),
+        }
+    }
+
+    fn make(slf: &Bound<'_, Execution>, kind: Kind, new: &NewStep<'_, '_>) -> PyResult<Step> {
+        let step = step_ref(slf, new.step_id)?;
+        let parent = step_ref(slf, new.parent)?;
+        let mut fields = Fields::new(kind);
+        fields.step = step.id()?;
+        fields.name = new
+            .name
+            .map(|name| bridge::label("name", name))
+            .transpose()?;
+        if let Some(step_type) = new.step_type {
+            fields.step_type =
+                bridge::choice("type", step_type, &StepType::NAMES, StepType::parse)?;
+        }
+        fields.key = new.key.map(|key| bridge::label("key", key)).transpose()?;
+        fields.parent = parent.id()?;
+        let input = bridge::payload(new.input)?;
+        let source = new
+            .source
+            .map(|source| bridge::encoded("source", source))
+            .transpose()?;
+        fields.callable_id = new
+            .callable_id
+            .map(|callable| bridge::label("callable_id", callable))
+            .transpose()?;
+        fields.place = new
+            .place
+            .map(|place| bridge::path("place", place))
+            .transpose()?;
+        fields.input = input.as_ref().map(|input| input.text()).transpose()?;
+        fields.source = source.as_ref().map(|source| source.text()).transpose()?;
+        if kind == Kind::StepScheduled && fields.name.is_none() {
+            return Err(bridge::missing(slf.py(), kind, "name"));
+        }
+        if fields.step.is_none() {
+            fields.step = Some(slf.get().new_step_id(slf.py())?);
+        }
+        Execution::one(slf, &fields)
+    }
+
+    /// Applies a bulk action whose fields the package turns into JSON.
+    fn many<'py>(
+        slf: &Bound<'py, Execution>,
+        kind: Kind,
+        given: &Bound<'py, PyAny>,
+        count: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let args = (kind.name(), given, count, this.id_source(py)?, slf);
+        let json = BULK_ACTION.get(py)?.call1(args)?.cast_into::<PyBytes>()?;
+        let body = json.as_bytes();
+        let now = this.clock_now(py)?;
+        let (_, touched) = this.change_detached(py, |core| {
+            let found = read_action(body).map_err(|_| stepwell_core::Error::NotAnAction)?;
+            core.apply(&found.fields, None, now)
+        })?;
+        let touched = match touched {
+            Touched::Many(touched) => touched,
+            Touched::One(index) => vec![index],
+            Touched::None => Vec::new(),
+        };
+        let first = touched.first().copied().unwrap_or(0);
+        let indices = if touched
+            .iter()
+            .enumerate()
+            .all(|(at, index)| *index == first + at)
+        {
+            PyRange::new(py, first as isize, (first + touched.len()) as isize)?.into_any()
+        } else {
+            touched.into_pyobject(py)?
+        };
+        STEP_RANGE.get(py)?.call1((slf, indices))
+    }
+
+    fn ended<'py>(
+        slf: &Bound<'py, Execution>,
+        kind: Kind,
+        fields: &[(&str, Given<'_, 'py>)],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let given = PyDict::new(slf.py());
+        for (name, value) in fields {
+            given.set_item(name, value)?;
+        }
+        Execution::many(slf, kind, given.as_any(), None)
+    }
+}
+
+#[pymethods]
+impl Execution {
+    /// Begins with planning.
+    fn plan(slf: &Bound<'_, Execution>) -> PyResult<()> {
+        Execution::act(slf, &Fields::new(Kind::Plan)).map(|_| ())
+    }
+
+    /// Begins to run.
+    fn start(slf: &Bound<'_, Execution>) -> PyResult<()> {
+        Execution::act(slf, &Fields::new(Kind::Start)).map(|_| ())
+    }
+
+    /// Pauses: steps that run may still end, none starts.
+    #[pyo3(signature = (reason=None))]
+    fn pause(slf: &Bound<'_, Execution>, reason: Given<'_, '_>) -> PyResult<()> {
+        let mut fields = Fields::new(Kind::Pause);
+        fields.reason = reason
+            .map(|reason| bridge::note("reason", reason))
+            .transpose()?;
+        Execution::act(slf, &fields).map(|_| ())
+    }
+
+    /// Goes back to where it was paused from, or from waiting to running.
+    fn resume(slf: &Bound<'_, Execution>) -> PyResult<()> {
+        Execution::act(slf, &Fields::new(Kind::Resume)).map(|_| ())
+    }
+
+    /// Waits for something outside, for one of the `WaitReason`s.
+    fn wait<'py>(slf: &Bound<'py, Execution>, reason: &Bound<'py, PyAny>) -> PyResult<()> {
+        if reason.is_none() {
+            return Err(bridge::missing(slf.py(), Kind::Wait, "reason"));
+        }
+        let mut fields = Fields::new(Kind::Wait);
+        fields.wait = Some(bridge::choice(
+            "reason",
+            reason,
+            &WaitReason::NAMES,
+            WaitReason::parse,
+        )?);
+        Execution::act(slf, &fields).map(|_| ())
+    }
+
+    /// What it waited for is there; where it names an open wait step, that step completes with the payload.
+    #[pyo3(signature = (step_id=None, payload=None))]
+    fn input_received<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: Given<'_, 'py>,
+        payload: Given<'_, 'py>,
+    ) -> PyResult<()> {
+        let mut fields = Fields::new(Kind::InputReceived);
+        fields.step = step_ref(slf, step_id)?.id()?;
+        let payload = bridge::payload(payload)?;
+        fields.output = payload.as_ref().map(|payload| payload.text()).transpose()?;
+        Execution::act(slf, &fields).map(|_| ())
+    }
+
+    /// Ends well. Raises `OpenSteps` while a step is pending or running.
+    #[pyo3(signature = (output=None))]
+    fn complete(slf: &Bound<'_, Execution>, output: Given<'_, '_>) -> PyResult<()> {
+        let output = bridge::payload(output)?;
+        let mut fields = Fields::new(Kind::Complete);
+        fields.output = output.as_ref().map(|output| output.text()).transpose()?;
+        Execution::act(slf, &fields).map(|_| ())
+    }
+
+    /// Ends with an error; open steps are cancelled.
+    fn fail<'py>(slf: &Bound<'py, Execution>, error: &Bound<'py, PyAny>) -> PyResult<()> {
+        if error.is_none() {
+            return Err(bridge::missing(slf.py(), Kind::Fail, "error"));
+        }
+        let error = bridge::encoded("error", error)?;
+        let mut fields = Fields::new(Kind::Fail);
+        fields.error = Some(error.text()?);
+        Execution::act(slf, &fields).map(|_| ())
+    }
+
+    /// Ends because somebody wants so; open steps are cancelled.
+    #[pyo3(signature = (reason=None))]
+    fn cancel(slf: &Bound<'_, Execution>, reason: Given<'_, '_>) -> PyResult<()> {
+        let mut fields = Fields::new(Kind::Cancel);
+        fields.reason = reason
+            .map(|reason| bridge::note("reason", reason))
+            .transpose()?;
+        Execution::act(slf, &fields).map(|_| ())
+    }
+
+    /// Makes a step that is to start later, and returns it.
+    #[pyo3(signature = (name, *, step_id=None, r#type=None, key=None, parent_step_id=None, input=None, source=None, callable_id=None, place=None),
+           text_signature = "($self, name, *, step_id=None, type='function', key=None, parent_step_id=None, input=None, source=None, callable_id=None, place=None)")]
+    #[allow(clippy::too_many_arguments)]
+    fn schedule_step<'py>(
+        slf: &Bound<'py, Execution>,
+        name: Given<'_, 'py>,
+        step_id: Given<'_, 'py>,
+        r#type: Given<'_, 'py>,
+        key: Given<'_, 'py>,
+        parent_step_id: Given<'_, 'py>,
+        input: Given<'_, 'py>,
+        source: Given<'_, 'py>,
+        callable_id: Given<'_, 'py>,
+        place: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        let (step_type, parent) = (r#type, parent_step_id);
+        let new = NewStep {
+            name,
+            step_id,
+            step_type,
+            key,
+            parent,
+            input,
+            source,
+            callable_id,
+            place,
+        };
+        Execution::make(slf, Kind::StepScheduled, &new)
+    }
+
+    /// Makes a step that runs at once, or starts the pending one with this `step_id`, and returns it.
+    #[pyo3(signature = (name=None, *, step_id=None, r#type=None, key=None, parent_step_id=None, input=None, source=None, callable_id=None, place=None),
+           text_signature = "($self, name=None, *, step_id=None, type='function', key=None, parent_step_id=None, input=None, source=None, callable_id=None, place=None)")]
+    #[allow(clippy::too_many_arguments)]
+    fn start_step<'py>(
+        slf: &Bound<'py, Execution>,
+        name: Given<'_, 'py>,
+        step_id: Given<'_, 'py>,
+        r#type: Given<'_, 'py>,
+        key: Given<'_, 'py>,
+        parent_step_id: Given<'_, 'py>,
+        input: Given<'_, 'py>,
+        source: Given<'_, 'py>,
+        callable_id: Given<'_, 'py>,
+        place: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        let (step_type, parent) = (r#type, parent_step_id);
+        let new = NewStep {
+            name,
+            step_id,
+            step_type,
+            key,
+            parent,
+            input,
+            source,
+            callable_id,
+            place,
+        };
+        Execution::make(slf, Kind::StepStarted, &new)
+    }
+
+    /// Ends a running step well, and returns it.
+    #[pyo3(signature = (step_id, output=None))]
+    fn complete_step<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: &Bound<'py, PyAny>,
+        output: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        let mut fields = Fields::new(Kind::StepCompleted);
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
+        let output = bridge::payload(output)?;
+        fields.output = output.as_ref().map(|output| output.text()).transpose()?;
+        Execution::one(slf, &fields)
+    }
+
+    /// Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`.
+    #[pyo3(signature = (step_id, error, retry_at=None))]
+    fn retry_step<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: &Bound<'py, PyAny>,
+        error: &Bound<'py, PyAny>,
+        retry_at: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        Execution::end_with_error(slf, Kind::StepRetrying, step_id, error, retry_at)
+    }
+
+    /// Ends a running or pending step with an error, and returns it.
+    fn fail_step<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: &Bound<'py, PyAny>,
+        error: &Bound<'py, PyAny>,
+    ) -> PyResult<Step> {
+        Execution::end_with_error(slf, Kind::StepFailed, step_id, error, None)
+    }
+
+    /// Ends a pending step that is not needed, and returns it.
+    #[pyo3(signature = (step_id, reason=None))]
+    fn skip_step<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: &Bound<'py, PyAny>,
+        reason: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        Execution::end_with_reason(slf, Kind::StepSkipped, step_id, reason)
+    }
+
+    /// Ends a pending or running step before its result, and returns it.
+    #[pyo3(signature = (step_id, reason=None))]
+    fn cancel_step<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: &Bound<'py, PyAny>,
+        reason: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        Execution::end_with_reason(slf, Kind::StepCancelled, step_id, reason)
+    }
+
+    /// Adds to a counter of a running step: `tokens`, `cost` or an own one, kept in millionths, half to even.
+    fn add_usage<'py>(
+        slf: &Bound<'py, Execution>,
+        step_id: &Bound<'py, PyAny>,
+        counter: &Bound<'py, PyAny>,
+        amount: &Bound<'py, PyAny>,
+    ) -> PyResult<Step> {
+        let amount_micros: i64 = MICROS.get(slf.py())?.call1((amount,))?.extract()?;
+        let mut fields = Fields::new(Kind::StepUsage);
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
+        if counter.is_none() {
+            return Err(bridge::missing(slf.py(), fields.kind, "counter"));
+        }
+        fields.counter = Some(bridge::label("counter", counter)?);
+        fields.amount_micros = amount_micros;
+        Execution::one(slf, &fields)
+    }
+
+    /// Makes many steps that are to start later, as one action: all or none.
+    ///
+    /// `names` is one name for all or one each. `count` says how many where no sequence does. An error carries the
+    /// `index` of the first offending element.
+    #[pyo3(signature = (names=None, *, steps=None, count=None, r#type=None, keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None),
+           text_signature = "($self, names=None, *, steps=None, count=None, type='function', keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None)")]
+    #[allow(clippy::too_many_arguments)]
+    fn schedule_steps<'py>(
+        slf: &Bound<'py, Execution>,
+        names: Given<'_, 'py>,
+        steps: Given<'_, 'py>,
+        count: Given<'_, 'py>,
+        r#type: Given<'_, 'py>,
+        keys: Given<'_, 'py>,
+        parent_step_id: Given<'_, 'py>,
+        input: Given<'_, 'py>,
+        inputs: Given<'_, 'py>,
+        source: Given<'_, 'py>,
+        callable_id: Given<'_, 'py>,
+        places: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let new = (
+            names,
+            steps,
+            r#type,
+            keys,
+            parent_step_id,
+            input,
+            inputs,
+            source,
+            callable_id,
+            places,
+        );
+        let given = BULK_NEW.get(slf.py())?.call1(new)?;
+        Execution::many(slf, Kind::StepsScheduled, &given, count)
+    }
+
+    /// Makes many steps that run at once, or starts the pending ones given as `steps`; see `schedule_steps`.
+    #[pyo3(signature = (names=None, *, steps=None, count=None, r#type=None, keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None),
+           text_signature = "($self, names=None, *, steps=None, count=None, type='function', keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None)")]
+    #[allow(clippy::too_many_arguments)]
+    fn start_steps<'py>(
+        slf: &Bound<'py, Execution>,
+        names: Given<'_, 'py>,
+        steps: Given<'_, 'py>,
+        count: Given<'_, 'py>,
+        r#type: Given<'_, 'py>,
+        keys: Given<'_, 'py>,
+        parent_step_id: Given<'_, 'py>,
+        input: Given<'_, 'py>,
+        inputs: Given<'_, 'py>,
+        source: Given<'_, 'py>,
+        callable_id: Given<'_, 'py>,
+        places: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let new = (
+            names,
+            steps,
+            r#type,
+            keys,
+            parent_step_id,
+            input,
+            inputs,
+            source,
+            callable_id,
+            places,
+        );
+        let given = BULK_NEW.get(slf.py())?.call1(new)?;
+        Execution::many(slf, Kind::StepsStarted, &given, count)
+    }
+
+    /// Ends many running steps well, with one output each or the same for all; all or none.
+    #[pyo3(signature = (steps, outputs=None, *, output=None))]
+    fn complete_steps<'py>(
+        slf: &Bound<'py, Execution>,
+        steps: &Bound<'py, PyAny>,
+        outputs: Given<'_, 'py>,
+        output: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let fields = [
+            ("steps", Some(steps)),
+            ("output", output),
+            ("outputs", outputs),
+        ];
+        Execution::ended(slf, Kind::StepsCompleted, &fields)
+    }
+
+    /// Ends many running or pending steps with one error each or the same for all; all or none.
+    #[pyo3(signature = (steps, errors=None, *, error=None))]
+    fn fail_steps<'py>(
+        slf: &Bound<'py, Execution>,
+        steps: &Bound<'py, PyAny>,
+        errors: Given<'_, 'py>,
+        error: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let fields = [("steps", Some(steps)), ("error", error), ("errors", errors)];
+        Execution::ended(slf, Kind::StepsFailed, &fields)
+    }
+
+    /// Ends many pending or running steps before their results; all or none.
+    #[pyo3(signature = (steps, reason=None))]
+    fn cancel_steps<'py>(
+        slf: &Bound<'py, Execution>,
+        steps: &Bound<'py, PyAny>,
+        reason: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Execution::ended(
+            slf,
+            Kind::StepsCancelled,
+            &[("steps", Some(steps)), ("reason", reason)],
+        )
+    }
+}
+
+impl Execution {
+    fn end_with_error<'py>(
+        slf: &Bound<'py, Execution>,
+        kind: Kind,
+        step_id: &Bound<'py, PyAny>,
+        error: &Bound<'py, PyAny>,
+        retry_at: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        let py = slf.py();
+        let mut fields = Fields::new(kind);
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
+        let error = given(Some(error))
+            .map(|error| bridge::encoded("error", error))
+            .transpose()?;
+        if let Some(retry_at) = given(retry_at) {
+            fields.retry_at = Some(
+                bridge::TO_NS
+                    .get(py)?
+                    .call1((retry_at, "retry_at"))?
+                    .extract()?,
+            );
+        }
+        if fields.step.is_none() {
+            return Err(bridge::missing(py, kind, "step_id"));
+        }
+        let Some(error) = &error else {
+            return Err(bridge::missing(py, kind, "error"));
+        };
+        fields.error = Some(error.text()?);
+        Execution::one(slf, &fields)
+    }
+
+    fn end_with_reason<'py>(
+        slf: &Bound<'py, Execution>,
+        kind: Kind,
+        step_id: &Bound<'py, PyAny>,
+        reason: Given<'_, 'py>,
+    ) -> PyResult<Step> {
+        let mut fields = Fields::new(kind);
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
+        fields.reason = given(reason)
+            .map(|reason| bridge::note("reason", reason))
+            .transpose()?;
+        Execution::one(slf, &fields)
+    }
+}

@@ -1,0 +1,118 @@
+//! New ids.
+
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pyo3::prelude::*;
+use stepwell_core::Id;
+
+const POOL: usize = 4096;
+
+struct Inner {
+    source: stepwell_core::IdSource,
+    pool: Box<[u8; POOL]>,
+    used: usize,
+}
+
+impl Inner {
+    fn new() -> Inner {
+        Inner {
+            source: stepwell_core::IdSource::default(),
+            pool: Box::new([0; POOL]),
+            used: POOL,
+        }
+    }
+
+    fn draw(&mut self, count: Option<u32>) -> PyResult<Id> {
+        let ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        let (pool, used) = (&mut self.pool, &mut self.used);
+        let mut failed = None;
+        let random = |bytes: &mut [u8]| {
+            if *used + bytes.len() > POOL {
+                failed = getrandom::fill(&mut pool[..]).err();
+                *used = 0;
+            }
+            bytes.copy_from_slice(&pool[*used..*used + bytes.len()]);
+            *used += bytes.len();
+        };
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        let id = match count {
+            None => self.source.next(ms, random),
+            Some(count) => self.source.reserve(ms, count, random),
+        };
+        match failed {
+            None => Ok(id),
+            Some(error) => {
+                *self = Inner::new();
+                Err(pyo3::exceptions::PyOSError::new_err(format!(
+                    "no random numbers: {error}"
+                )))
+            }
+        }
+    }
+}
+
+static PROCESS: LazyLock<Mutex<Inner>> = LazyLock::new(|| Mutex::new(Inner::new()));
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    // Held for a moment and never over anything that can fail half way.
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A new id of the process's source.
+pub fn new_id() -> PyResult<Id> {
+    lock(&PROCESS).draw(None)
+}
+
+/// Starts afresh, in a child of `fork`.
+#[pyfunction]
+pub fn reseed() {
+    *lock(&PROCESS) = Inner::new();
+}
+
+/// Makes ids: `source("step")` is a new `step_…`. Each is greater than the one before.
+///
+/// An id has the time in ms, then 74 random bits; within one millisecond the last 40 of them count up by random steps.
+#[pyclass(frozen, module = "stepwell")]
+pub struct IdSource {
+    own: Option<Mutex<Inner>>,
+}
+
+impl IdSource {
+    /// The source of the process as an object.
+    pub fn process() -> IdSource {
+        IdSource { own: None }
+    }
+
+    fn inner(&self) -> &Mutex<Inner> {
+        self.own.as_ref().unwrap_or(&PROCESS)
+    }
+}
+
+#[pymethods]
+impl IdSource {
+    #[new]
+    fn new() -> IdSource {
+        IdSource {
+            own: Some(Mutex::new(Inner::new())),
+        }
+    }
+
+    /// A new id with this prefix.
+    #[pyo3(signature = (prefix))]
+    fn __call__(&self, prefix: &str) -> PyResult<String> {
+        Ok(lock(self.inner()).draw(None)?.text(prefix))
+    }
+
+    /// The first of `count` consecutive new ids with this prefix.
+    fn reserve(&self, prefix: &str, count: u32) -> PyResult<String> {
+        Ok(lock(self.inner()).draw(Some(count))?.text(prefix))
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "IdSource()"
+    }
+}

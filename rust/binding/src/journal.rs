@@ -1,0 +1,297 @@
+//! The methods of `Execution` about its journal and about itself as a whole.
+
+use pyo3::basic::CompareOp;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+use stepwell_core::{Execution as Core, Id, Replay, ReplayFault, read_action, runs_of};
+
+use crate::bridge::{self, Import};
+use crate::errors::{raise, raise_replay};
+use crate::execution::Execution;
+use crate::step::Step;
+
+static FILL: Import = Import::new("stepwell.fields", "fill");
+static APPLIED: Import = Import::new("stepwell.fields", "applied");
+static RESTORED: Import = Import::new("stepwell.steps", "restored_execution");
+
+type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+fn keep(value: Given<'_, '_>) -> Option<Py<PyAny>> {
+    value
+        .filter(|value| !value.is_none())
+        .map(|value| value.clone().unbind())
+}
+
+/// Actions as the package hands them over: with ids for new steps, and their JSON.
+fn filled<'py>(
+    slf: &Bound<'py, Execution>,
+    action: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyBytes>)> {
+    let py = slf.py();
+    let action = FILL.get(py)?.call1((action, slf.get().id_source(py)?))?;
+    let json = action.call_method0("to_json")?.cast_into::<PyBytes>()?;
+    Ok((action, json))
+}
+
+/// A record as a store gives it back: its body, and what stands beside it.
+struct Given4<'py> {
+    body: Bound<'py, PyBytes>,
+    columns: Option<Bound<'py, PyTuple>>,
+}
+
+fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
+    let py = record.py();
+    let record = match record.cast_into::<PyBytes>() {
+        Ok(body) => {
+            return Ok(Given4 {
+                body,
+                columns: None,
+            });
+        }
+        Err(error) => error.into_inner(),
+    };
+    if let Ok(columns) = record.cast_into::<PyTuple>()
+        && columns.len() == 4
+        && let Ok(body) = columns.get_item(3)?.cast_into::<PyBytes>()
+    {
+        return Ok(Given4 {
+            body,
+            columns: Some(columns),
+        });
+    }
+    Err(bridge::refuse(py, "not_record_columns", (index,)))
+}
+
+fn replayed(
+    id: Id,
+    records: &Bound<'_, PyAny>,
+    schema_version: Option<String>,
+    version: Option<i64>,
+) -> PyResult<Core> {
+    let py = records.py();
+    let mut replay = Replay::new(id, schema_version.clone());
+    let raise = |index: i64, fault: &ReplayFault| {
+        raise_replay(py, index, fault, id, schema_version.as_deref())
+    };
+    for item in records.try_iter()? {
+        let index = replay.next();
+        let given = record(index, item?)?;
+        let columns: Option<(i64, i64, String)> = given
+            .columns
+            .map(|columns| {
+                columns
+                    .get_slice(0, 3)
+                    .extract()
+                    .or(Ok::<_, PyErr>((-1, -1, String::new())))
+            })
+            .transpose()?;
+        let columns = columns
+            .as_ref()
+            .map(|(seq, at, kind)| (*seq, *at, kind.as_str()));
+        replay
+            .take(given.body.as_bytes(), columns)
+            .map_err(|fault| raise(index, &fault))?;
+    }
+    let last = (replay.next() - 1).max(0);
+    replay.finish(version).map_err(|fault| raise(last, &fault))
+}
+
+#[pymethods]
+impl Execution {
+    /// The step with this id, a live view; `None` if there is none.
+    fn get_step(slf: &Bound<'_, Execution>, step_id: &Bound<'_, PyAny>) -> PyResult<Option<Step>> {
+        let Some(id) = step_id
+            .cast::<PyString>()
+            .ok()
+            .and_then(|text| text.to_str().ok())
+            .and_then(|text| Id::parse(text, "step"))
+        else {
+            return Ok(None);
+        };
+        let found = slf.get().read(slf.py(), |core| core.steps().find(id))?;
+        Ok(found.map(|index| Step {
+            execution: slf.clone().unbind(),
+            index,
+            id,
+        }))
+    }
+
+    /// The same live view as `get_step`: a step changes only through the methods of its execution.
+    fn get_step_mut(
+        slf: &Bound<'_, Execution>,
+        step_id: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Step>> {
+        Execution::get_step(slf, step_id)
+    }
+
+    /// Applies an action and returns it as recorded: with its time and, for new steps, their ids.
+    ///
+    /// Raises what the method of that kind raises; `ValidationError` if `at_ns` is before the last action.
+    fn apply<'py>(
+        slf: &Bound<'py, Execution>,
+        action: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let (action, json) = filled(slf, action)?;
+        let found = read_action(json.as_bytes())
+            .map_err(|_| raise(py, &stepwell_core::Error::NotAnAction))?;
+        let now = this.clock_now(py)?;
+        let (at, _) = this.change(py, |core| core.apply(&found.fields, found.at, now))?;
+        APPLIED.get(py)?.call1((action, at))
+    }
+
+    /// Applies actions one after the other, all or none; an error carries the `index` of the first refused one.
+    fn apply_many<'py>(
+        slf: &Bound<'py, Execution>,
+        actions: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (py, this) = (slf.py(), slf.get());
+        let given = actions.try_iter()?.map(|action| filled(slf, &action?));
+        let given = given.collect::<PyResult<Vec<_>>>()?;
+        let bodies: Vec<&[u8]> = given.iter().map(|(_, json)| json.as_bytes()).collect();
+        let now = this.clock_now(py)?;
+        let times = this.change_detached(py, |core| {
+            let read = bodies.iter().map(|body| read_action(body));
+            let found = read.map(|found| found.map(|found| (found.fields, found.at)));
+            let found = found.collect::<Result<Vec<_>, _>>();
+            let found = found.map_err(|_| stepwell_core::Error::NotAnAction)?;
+            core.apply_many(found.into_iter(), now)
+        })?;
+        let done = PyList::empty(py);
+        for ((action, _), at) in given.into_iter().zip(times) {
+            done.append(APPLIED.get(py)?.call1((action, at))?)?;
+        }
+        Ok(done)
+    }
+
+    /// The records that were not drained yet, `(seq, at_ns, kind, body)`, the header first; they are the store's now.
+    ///
+    /// Raises `TenantRequired` without a tenant.
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let records = self.change_detached(py, |core| {
+            Ok(core.header().tenant.is_some().then(|| core.drain()))
+        })?;
+        let Some(records) = records else {
+            return Err(bridge::refuse(py, "tenant_required", ("a journal",)));
+        };
+        let rows = records.iter().map(|record| {
+            (
+                record.seq,
+                record.at,
+                record.kind.name(),
+                PyBytes::new(py, &record.body),
+            )
+        });
+        PyList::new(py, rows)
+    }
+
+    /// The execution that wrote these records, as `drain` gave them or their bodies alone.
+    ///
+    /// Where `schema_version` or `version` (the number of actions) is given, the record must have it. Raises
+    /// `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
+    /// newer format, `SchemaMismatch` for another schema version.
+    #[classmethod]
+    #[pyo3(signature = (id, records, schema_version=None, *, version=None, clock=None, ids=None))]
+    fn replay<'py>(
+        _cls: &Bound<'py, PyType>,
+        id: &Bound<'py, PyAny>,
+        records: &Bound<'py, PyAny>,
+        schema_version: Option<String>,
+        version: Option<i64>,
+        clock: Given<'_, 'py>,
+        ids: Given<'_, 'py>,
+    ) -> PyResult<Execution> {
+        let core = replayed(bridge::id(id, "exec")?, records, schema_version, version)?;
+        Ok(Execution::wrap(core, keep(clock), keep(ids), None))
+    }
+
+    /// The whole execution as one JSON object, with the actions that were not drained yet.
+    fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(
+            py,
+            &self.change_detached(py, |core| Ok(core.to_json(true)))?,
+        ))
+    }
+
+    /// The execution that `to_json` wrote. Raises `ValidationError`, or `UnsupportedFormat` for a newer format.
+    #[classmethod]
+    #[pyo3(signature = (data, *, clock=None, ids=None))]
+    fn from_json<'py>(
+        cls: &Bound<'py, PyType>,
+        data: &Bound<'py, PyAny>,
+        clock: Given<'_, 'py>,
+        ids: Given<'_, 'py>,
+    ) -> PyResult<Execution> {
+        let py = cls.py();
+        let Ok(bytes) = data.cast::<PyBytes>() else {
+            return Err(bridge::refuse(py, "not_an_execution", ()));
+        };
+        let core = Core::from_json(bytes.as_bytes()).map_err(|error| raise(py, &error))?;
+        Ok(Execution::wrap(core, keep(clock), keep(ids), None))
+    }
+
+    fn __richcmp__<'py>(
+        slf: &Bound<'py, Execution>,
+        other: &Bound<'py, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let Ok(other) = other.cast::<Execution>() else {
+            return Ok(py.NotImplemented().into_bound(py));
+        };
+        let state = |execution: &Execution| execution.read(py, |core| core.to_json(false));
+        let equal =
+            || -> PyResult<bool> { Ok(slf.is(other) || state(slf.get())? == state(other.get())?) };
+        match op {
+            CompareOp::Eq => Ok(equal()?.into_pyobject(py)?.to_owned().into_any()),
+            CompareOp::Ne => Ok((!equal()?).into_pyobject(py)?.to_owned().into_any()),
+            _ => Ok(py.NotImplemented().into_bound(py)),
+        }
+    }
+
+    fn __reduce__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+        Ok((RESTORED.get(py)?.clone(), (self.to_json(py)?,)))
+    }
+
+    fn __copy__(&self, py: Python<'_>) -> PyResult<Execution> {
+        let data = self.read(py, |core| core.to_json(true))?;
+        let mut core = Core::from_json(&data).map_err(|error| raise(py, &error))?;
+        self.read(py, |from| core.share_limits(from))?;
+        let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py));
+        let context = self.context(py).map(Bound::unbind);
+        Ok(Execution::wrap(
+            core,
+            clone(&self.clock),
+            clone(&self.ids),
+            context,
+        ))
+    }
+
+    fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Execution> {
+        self.__copy__(py)
+    }
+
+    // What `stepwell.steps` works with.
+
+    fn _step_at(slf: &Bound<'_, Execution>, index: usize) -> PyResult<Step> {
+        Execution::view(slf, index)
+    }
+
+    fn _step_count(&self, py: Python<'_>) -> PyResult<usize> {
+        self.read(py, |core| core.steps().len())
+    }
+
+    fn _runs(&self, py: Python<'_>, start: usize, count: usize) -> PyResult<Vec<(String, u32)>> {
+        let runs = self.read(py, |core| {
+            let ids = (start..start + count).filter_map(|index| core.steps().get(index));
+            runs_of(ids.map(|step| step.id))
+        })?;
+        Ok(runs
+            .into_iter()
+            .map(|(first, count)| (bridge::step_text(first), count))
+            .collect())
+    }
+}

@@ -1,0 +1,233 @@
+//! TypeIDs (specification 0.3): a prefix and a UUIDv7 (RFC 9562) in base32, sortable as text.
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const SUFFIX: usize = 26;
+const BAD: u8 = 255;
+const LOW_62: u64 = (1 << 62) - 1;
+const TAIL_BITS: u32 = 40;
+
+const fn values() -> [u8; 256] {
+    let mut table = [BAD; 256];
+    let mut value = 0;
+    while value < 32 {
+        table[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
+}
+
+static VALUES: [u8; 256] = values();
+
+/// The 128 bits of an id; the prefix goes without saying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    high: u64,
+    low: u64,
+}
+
+impl Id {
+    /// The id that the text stands for, which begins with this prefix and an underscore.
+    pub fn parse(text: &str, prefix: &str) -> Option<Id> {
+        let suffix = text.strip_prefix(prefix)?.strip_prefix('_')?.as_bytes();
+        if suffix.len() != SUFFIX {
+            return None;
+        }
+        let mut number: u128 = 0;
+        for byte in suffix {
+            let value = VALUES[usize::from(*byte)];
+            if value == BAD {
+                return None;
+            }
+            number = number << 5 | u128::from(value);
+        }
+        // 26 characters are 130 bits, of which an id has 128.
+        (VALUES[usize::from(*suffix.first()?)] <= 7).then(|| Id::from_bits(number))
+    }
+
+    pub const fn from_bits(bits: u128) -> Id {
+        Id {
+            high: (bits >> 64) as u64,
+            low: bits as u64,
+        }
+    }
+
+    pub const fn bits(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+
+    /// The text after the prefix and its underscore.
+    pub fn suffix(self) -> [u8; SUFFIX] {
+        let mut text = [0; SUFFIX];
+        let mut put = |at: usize, value: u64| text[at] = ALPHABET[(value & 31) as usize];
+        for at in 0..12 {
+            put(25 - at, self.low >> (5 * at));
+        }
+        put(13, (self.high & 1) << 4 | self.low >> 60);
+        for at in 0..13 {
+            put(12 - at, self.high >> (1 + 5 * at));
+        }
+        text
+    }
+
+    /// The whole text.
+    pub fn text(self, prefix: &str) -> String {
+        let mut text = String::with_capacity(prefix.len() + 1 + SUFFIX);
+        text.push_str(prefix);
+        text.push('_');
+        text.extend(self.suffix().iter().map(|byte| char::from(*byte)));
+        text
+    }
+
+    /// The id `count` further on in a run.
+    pub fn plus(self, count: u64) -> Id {
+        Id {
+            high: self.high,
+            low: self.low.wrapping_add(count),
+        }
+    }
+}
+
+/// Consecutive ids: the first, and how many.
+pub type Run = (Id, u32);
+
+/// Whether a run of so many ids stays within the last 62 bits of its first one.
+pub fn run_fits(first: Id, count: i64) -> bool {
+    count >= 1 && (first.low & LOW_62) + (count as u64 - 1) <= LOW_62
+}
+
+/// The ids as runs of consecutive ones.
+pub fn runs_of(ids: impl Iterator<Item = Id>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for id in ids {
+        if let Some((first, count)) = runs.last_mut()
+            && id == first.plus(u64::from(*count))
+            && id.low & LOW_62 != 0
+        {
+            *count += 1;
+        } else {
+            runs.push((id, 1));
+        }
+    }
+    runs
+}
+
+/// Makes ids, each greater than the one before: the time in ms, then 74 random bits, of which the last 40 count up by
+/// random steps within one millisecond.
+#[derive(Debug)]
+pub struct IdSource {
+    ms: i64,
+    base: u128,
+    tail: u64,
+}
+
+impl Default for IdSource {
+    fn default() -> IdSource {
+        IdSource {
+            ms: -1,
+            base: 0,
+            tail: 0,
+        }
+    }
+}
+
+impl IdSource {
+    /// A new id at this time in ms; `random` gives entropy.
+    pub fn next(&mut self, ms: i64, mut random: impl FnMut(&mut [u8])) -> Id {
+        let mut step = [0];
+        random(&mut step);
+        self.reserve_from(ms, 1, u64::from(step[0]), random)
+    }
+
+    /// The first of `count` consecutive new ids.
+    pub fn reserve(&mut self, ms: i64, count: u32, random: impl FnMut(&mut [u8])) -> Id {
+        self.reserve_from(ms, count, 0, random)
+    }
+
+    fn reserve_from(
+        &mut self,
+        ms: i64,
+        count: u32,
+        gap: u64,
+        mut random: impl FnMut(&mut [u8]),
+    ) -> Id {
+        if ms > self.ms {
+            self.seed(ms, &mut random);
+        }
+        if (self.tail + gap + u64::from(count)) >> TAIL_BITS != 0 {
+            self.seed(self.ms + 1, &mut random);
+        }
+        let first = self.tail + gap + 1;
+        self.tail += gap + u64::from(count);
+        Id::from_bits(self.base | u128::from(first))
+    }
+
+    /// Fresh random bits for a new millisecond; the counter's top bit stays free, so that it does not end.
+    fn seed(&mut self, ms: i64, random: &mut impl FnMut(&mut [u8])) {
+        let mut bytes = [0; 16];
+        random(&mut bytes);
+        let random = u128::from_le_bytes(bytes);
+        let version = 7u128 << 76 | (random & 0xfff) << 64;
+        let variant = 2u128 << 62 | (random >> 12 & 0x3f_ffff) << TAIL_BITS;
+        self.ms = ms;
+        self.base = ((ms as u128) & 0xffff_ffff_ffff) << 80 | version | variant;
+        self.tail = (random >> 64) as u64 & ((1 << (TAIL_BITS - 1)) - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        for (bits, suffix) in [
+            (0u128, "00000000000000000000000000"),
+            (
+                0x0188_bac7_4afa_78aa_bc3b_bd1e_ef28_d881,
+                "01h2xcejqtf2nbrexx3vqjhp41",
+            ),
+            (u128::MAX, "7zzzzzzzzzzzzzzzzzzzzzzzzz"),
+        ] {
+            let id = Id::from_bits(bits);
+            assert_eq!(id.text("step"), format!("step_{suffix}"));
+            assert_eq!(Id::parse(&format!("step_{suffix}"), "step"), Some(id));
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_id() {
+        for text in [
+            "",
+            "step_",
+            "step_0",
+            "exec_01h2xcejqtf2nbrexx3vqjhp41",
+            "step_81h2xcejqtf2nbrexx3vqjhp41",
+        ] {
+            assert_eq!(Id::parse(text, "step"), None, "{text}");
+        }
+        assert_eq!(Id::parse("step_01H2XCEJQTF2NBREXX3VQJHP41", "step"), None);
+        assert_eq!(Id::parse("step_01h2xcejqtf2nbrexx3vqjhpu1", "step"), None);
+    }
+
+    #[test]
+    fn new_ids_ascend_whatever_the_clock_does() {
+        let mut source = IdSource::default();
+        let mut last = Id::from_bits(0);
+        for ms in [5, 5, 5, 4, 3, 9, 9, 1] {
+            let id = source.next(ms, |bytes| bytes.fill(0xff));
+            assert!(id > last);
+            last = id;
+        }
+        let first = source.reserve(9, 1_000, |bytes| bytes.fill(7));
+        assert!(first > last && source.next(9, |bytes| bytes.fill(0)) > first.plus(999));
+    }
+
+    #[test]
+    fn runs_join_consecutive_ids() {
+        let id = Id::from_bits(1 << 64 | 5);
+        assert_eq!(
+            runs_of([id, id.plus(1), id.plus(2), id.plus(9)].into_iter()),
+            [(id, 3), (id.plus(9), 1)]
+        );
+    }
+}

@@ -1,0 +1,452 @@
+//! A whole execution as one JSON object.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::error::Error;
+use crate::execution::{Execution, Header, Link, Pending};
+use crate::fields::{check_label, check_note, check_path};
+use crate::id::Id;
+use crate::json::{JsonFault, Read, Reader, push_id, push_int, push_string};
+use crate::read::action;
+use crate::spec::{ExecutionState, FORMAT, Kind, ParentType, StepState, StepType, WaitReason};
+use crate::steps::{More, NONE, Past, StepData};
+use crate::write::{push_array, push_json, push_number, push_optional_id, push_word};
+
+const MALFORMED: JsonFault = JsonFault::Malformed;
+
+impl Execution {
+    /// `to_json`; without the journal it is what the journal determines, and two executions are equal when that is.
+    pub fn to_json(&self, journal: bool) -> Vec<u8> {
+        let (header, status) = (&self.header, &self.status);
+        let mut out = Vec::with_capacity(512 + self.steps.len() * 200 + self.pending.text.len());
+        out.extend_from_slice(b"{\"format\":");
+        push_int(&mut out, FORMAT);
+        push_number(&mut out, ",\"version\":", Some(status.version));
+        if journal && let Some(head) = self.head() {
+            push_word(&mut out, ",\"head\":", head);
+        }
+        out.extend_from_slice(b",\"id\":");
+        push_id(&mut out, "exec", header.id);
+        push_optional(&mut out, ",\"tenant\":", header.tenant.as_deref());
+        if let Some(parent) = &header.parent {
+            push_word(&mut out, ",\"parent_type\":", parent.parent_type.name());
+            push_word(&mut out, ",\"parent_id\":", &parent.parent_id);
+        }
+        push_optional(
+            &mut out,
+            ",\"schema_version\":",
+            header.schema_version.as_deref(),
+        );
+        push_optional(&mut out, ",\"blueprint\":", header.blueprint.as_deref());
+        push_optional(&mut out, ",\"key\":", header.key.as_deref());
+        push_json(&mut out, ",\"input\":", header.input.as_deref());
+        push_word(&mut out, ",\"state\":", status.state.name());
+        push_optional(
+            &mut out,
+            ",\"wait_reason\":",
+            status.wait.map(WaitReason::name),
+        );
+        push_optional(
+            &mut out,
+            ",\"paused_from\":",
+            status.paused_from.map(ExecutionState::name),
+        );
+        push_optional(&mut out, ",\"reason\":", status.reason.as_deref());
+        push_number(&mut out, ",\"created_at\":", Some(status.created));
+        push_number(&mut out, ",\"last_at\":", Some(status.last));
+        push_number(&mut out, ",\"started_at\":", status.started);
+        push_number(&mut out, ",\"ended_at\":", status.ended);
+        push_json(&mut out, ",\"output\":", status.output.as_deref());
+        push_json(&mut out, ",\"error\":", status.error.as_deref());
+        out.extend_from_slice(b",\"steps\":[");
+        for (index, step) in self.steps.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push_step(&mut out, step, self.steps.name(step));
+        }
+        out.extend_from_slice(b"],\"pending\":[");
+        if journal {
+            let mut start = 0;
+            for (_, _, end) in &self.pending.actions {
+                if start > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(self.pending.text.get(start..*end).unwrap_or_default());
+                start = *end;
+            }
+        }
+        out.extend_from_slice(b"]}");
+        out
+    }
+
+    /// `from_json`.
+    pub fn from_json(data: &[u8]) -> Result<Execution, Error> {
+        read(data).map_err(|fault| match fault {
+            JsonFault::Newer(found) => Error::NewerExecution { found },
+            JsonFault::Malformed => Error::NotAnExecution,
+        })
+    }
+}
+
+fn push_optional(out: &mut Vec<u8>, literal: &str, text: Option<&str>) {
+    if let Some(text) = text {
+        push_word(out, literal, text);
+    }
+}
+
+fn push_step(out: &mut Vec<u8>, step: &StepData, name: &str) {
+    let more = step.more();
+    out.extend_from_slice(b"{\"id\":");
+    push_id(out, "step", step.id);
+    push_word(out, ",\"name\":", name);
+    push_optional(
+        out,
+        ",\"type\":",
+        (step.step_type != StepType::Function).then_some(step.step_type.name()),
+    );
+    push_word(out, ",\"state\":", step.state.name());
+    push_number(out, ",\"attempt\":", Some(i64::from(step.attempt)));
+    push_number(out, ",\"scheduled_at\":", Some(step.scheduled));
+    push_number(
+        out,
+        ",\"started_at\":",
+        (step.started != NONE).then_some(step.started),
+    );
+    push_number(out, ",\"tried_at\":", step.tried());
+    push_number(
+        out,
+        ",\"ended_at\":",
+        (step.ended != NONE).then_some(step.ended),
+    );
+    push_number(out, ",\"retry_at\":", more.retry_at);
+    push_optional(out, ",\"key\":", more.key.as_deref());
+    push_optional_id(out, ",\"parent_step_id\":", more.parent);
+    push_json(out, ",\"input\":", more.input.as_deref());
+    push_json(out, ",\"output\":", step.output.as_deref());
+    push_json(out, ",\"error\":", more.error.as_deref());
+    push_json(out, ",\"source\":", more.source.as_deref());
+    push_optional(out, ",\"callable_id\":", more.callable_id.as_deref());
+    push_optional(out, ",\"place\":", more.place.as_deref());
+    push_optional(out, ",\"reason\":", more.reason.as_deref());
+    if !more.usage.is_empty() {
+        out.extend_from_slice(b",\"usage\":");
+        let usage: Vec<_> = more.usage.iter().collect();
+        push_array(out, &usage, |out, (counter, amount)| {
+            out.push(b'[');
+            push_string(out, counter);
+            out.push(b',');
+            push_int(out, **amount);
+            out.push(b']');
+        });
+    }
+    if !more.past.is_empty() {
+        out.extend_from_slice(b",\"attempts\":");
+        push_array(out, &more.past, |out, past| {
+            out.push(b'[');
+            push_int(out, past.started);
+            out.push(b',');
+            push_int(out, past.ended);
+            out.push(b',');
+            out.extend_from_slice(past.error.as_bytes());
+            out.push(b']');
+        });
+    }
+    out.push(b'}');
+}
+
+// --- reading ---
+
+fn sound<T>(checked: Result<T, Error>) -> Read<T> {
+    checked.map_err(|_| MALFORMED)
+}
+
+/// An optional field, or a required one with `required`.
+fn optional<'a, T>(
+    reader: &mut Reader<'a>,
+    literal: &str,
+    read: impl FnOnce(&mut Reader<'a>) -> Read<T>,
+) -> Read<Option<T>> {
+    if reader.take(literal) {
+        read(reader).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+fn required<'a, T>(
+    reader: &mut Reader<'a>,
+    literal: &str,
+    read: impl FnOnce(&mut Reader<'a>) -> Read<T>,
+) -> Read<T> {
+    reader.expect(literal)?;
+    read(reader)
+}
+
+fn label(reader: &mut Reader<'_>) -> Read<Box<str>> {
+    let text = reader.string()?;
+    sound(check_label(String::new, &text))?;
+    Ok(text.into())
+}
+
+fn path(reader: &mut Reader<'_>) -> Read<Box<str>> {
+    let text = reader.string()?;
+    sound(check_path(String::new, &text))?;
+    Ok(text.into())
+}
+
+fn note(reader: &mut Reader<'_>) -> Read<Box<str>> {
+    let text = reader.string()?;
+    sound(check_note("", &text))?;
+    Ok(text.into())
+}
+
+fn json(reader: &mut Reader<'_>) -> Read<Box<str>> {
+    reader.payload()?.map(Into::into).ok_or(MALFORMED)
+}
+
+fn time(reader: &mut Reader<'_>) -> Read<i64> {
+    reader
+        .integer()
+        .and_then(|at| if at >= 0 { Ok(at) } else { Err(MALFORMED) })
+}
+
+fn word<T>(parse: impl Fn(&str) -> Option<T>) -> impl Fn(&mut Reader<'_>) -> Read<T> {
+    move |reader| parse(&reader.string()?).ok_or(MALFORMED)
+}
+
+fn id(prefix: &'static str) -> impl Fn(&mut Reader<'_>) -> Read<Id> {
+    move |reader| Id::parse(&reader.string()?, prefix).ok_or(MALFORMED)
+}
+
+fn read(data: &[u8]) -> Read<Execution> {
+    let mut reader = Reader::new(data)?;
+    let reader = &mut reader;
+    reader.expect("{")?;
+    reader.newer("\"format\":")?;
+    required(reader, "\"format\":", Reader::integer)?;
+    let version = required(reader, ",\"version\":", Reader::integer)?;
+    let head = optional(reader, ",\"head\":", Reader::digest)?;
+    let header = header(reader)?;
+    let state = required(reader, ",\"state\":", word(ExecutionState::parse))?;
+    let wait = optional(reader, ",\"wait_reason\":", word(WaitReason::parse))?;
+    let paused_from = optional(reader, ",\"paused_from\":", word(ExecutionState::parse))?;
+    let reason = optional(reader, ",\"reason\":", note)?;
+    let created = required(reader, ",\"created_at\":", time)?;
+    let mut execution = Execution::new(header, created, None);
+    let status = &mut execution.status;
+    (status.version, status.state, status.wait) = (version, state, wait);
+    (status.paused_from, status.reason) = (paused_from, reason);
+    status.last = required(reader, ",\"last_at\":", time)?;
+    status.started = optional(reader, ",\"started_at\":", time)?;
+    status.ended = optional(reader, ",\"ended_at\":", time)?;
+    status.output = optional(reader, ",\"output\":", json)?;
+    status.error = optional(reader, ",\"error\":", json)?;
+    execution.head = head;
+    reader.expect(",\"steps\":")?;
+    steps(reader, &mut execution)?;
+    reader.expect(",\"pending\":")?;
+    execution.pending = pending(reader)?;
+    reader.expect("}")?;
+    reader.end()?;
+    let left = i64::try_from(execution.pending.actions.len()).map_err(|_| MALFORMED)?;
+    if left > version || (head.is_none() && left != version) {
+        return Err(MALFORMED);
+    }
+    Ok(execution)
+}
+
+fn header(reader: &mut Reader<'_>) -> Read<Header> {
+    let id = required(reader, ",\"id\":", id("exec"))?;
+    let tenant = optional(reader, ",\"tenant\":", label)?;
+    let parent_type = optional(reader, ",\"parent_type\":", word(ParentType::parse))?;
+    let parent_id = optional(reader, ",\"parent_id\":", label)?;
+    let parent = match (parent_type, parent_id) {
+        (Some(parent_type), Some(parent_id)) => Some(Link {
+            parent_type,
+            parent_id,
+        }),
+        (None, None) => None,
+        _ => return Err(MALFORMED),
+    };
+    Ok(Header {
+        id,
+        tenant,
+        parent,
+        schema_version: optional(reader, ",\"schema_version\":", label)?,
+        blueprint: optional(reader, ",\"blueprint\":", label)?,
+        key: optional(reader, ",\"key\":", label)?,
+        input: optional(reader, ",\"input\":", json)?,
+    })
+}
+
+fn steps(reader: &mut Reader<'_>, execution: &mut Execution) -> Read<()> {
+    let mut seen = HashSet::new();
+    reader.array(|reader| {
+        let (name, data) = step(reader)?;
+        if !seen.insert(data.id)
+            || data
+                .more()
+                .parent
+                .is_some_and(|parent| !seen.contains(&parent))
+        {
+            return Err(MALFORMED);
+        }
+        for (counter, amount) in &data.more().usage {
+            let total = execution.usage.entry(counter.clone()).or_default();
+            *total = total.checked_add(*amount).ok_or(MALFORMED)?;
+        }
+        execution.status.open += usize::from(!data.state.is_terminal());
+        let name = execution.steps.intern(&name);
+        execution.steps.push(StepData { name, ..data });
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn step(reader: &mut Reader<'_>) -> Read<(Box<str>, StepData)> {
+    let id_ = required(reader, "{\"id\":", id("step"))?;
+    let name = required(reader, ",\"name\":", label)?;
+    let step_type = optional(reader, ",\"type\":", word(StepType::parse))?;
+    if step_type == Some(StepType::Function) {
+        return Err(MALFORMED);
+    }
+    let state = required(reader, ",\"state\":", word(StepState::parse))?;
+    let attempt = u32::try_from(required(reader, ",\"attempt\":", Reader::integer)?)
+        .map_err(|_| MALFORMED)?;
+    let scheduled = required(reader, ",\"scheduled_at\":", time)?;
+    let started = optional(reader, ",\"started_at\":", time)?;
+    let tried = optional(reader, ",\"tried_at\":", time)?;
+    let ended = optional(reader, ",\"ended_at\":", time)?;
+    let retry_at = optional(reader, ",\"retry_at\":", time)?;
+    let key = optional(reader, ",\"key\":", label)?;
+    let parent = optional(reader, ",\"parent_step_id\":", id("step"))?;
+    let input = optional(reader, ",\"input\":", json)?;
+    let output = optional(reader, ",\"output\":", json)?;
+    let error = optional(reader, ",\"error\":", json)?;
+    let source = optional(reader, ",\"source\":", json)?;
+    let callable_id = optional(reader, ",\"callable_id\":", label)?;
+    let place = optional(reader, ",\"place\":", path)?;
+    let reason = optional(reader, ",\"reason\":", note)?;
+    let usage = optional(reader, ",\"usage\":", usage)?.unwrap_or_default();
+    let past = optional(reader, ",\"attempts\":", past)?.unwrap_or_default();
+    reader.expect("}")?;
+    if started.is_none() != tried.is_none()
+        || started.is_none() != (attempt == 0)
+        || past.len() > attempt as usize
+    {
+        return Err(MALFORMED);
+    }
+    if attempt == 1 && started != tried {
+        return Err(MALFORMED);
+    }
+    let tried = tried.filter(|_| started != tried);
+    let more = More {
+        key,
+        parent,
+        input,
+        source,
+        callable_id,
+        place,
+        error,
+        reason,
+        retry_at,
+        tried,
+        usage,
+        past,
+    };
+    let data = StepData {
+        id: id_,
+        name: 0,
+        attempt,
+        state,
+        step_type: step_type.unwrap_or(StepType::Function),
+        scheduled,
+        started: started.unwrap_or(NONE),
+        ended: ended.unwrap_or(NONE),
+        output,
+        more: more.is_used().then(|| Box::new(more)),
+    };
+    Ok((name, data))
+}
+
+impl More {
+    fn is_used(&self) -> bool {
+        let texts = [
+            &self.key,
+            &self.input,
+            &self.source,
+            &self.callable_id,
+            &self.place,
+            &self.error,
+            &self.reason,
+        ];
+        texts.into_iter().any(Option::is_some)
+            || self.parent.is_some()
+            || self.retry_at.is_some()
+            || self.tried.is_some()
+            || !self.usage.is_empty()
+            || !self.past.is_empty()
+    }
+}
+
+fn usage(reader: &mut Reader<'_>) -> Read<BTreeMap<Box<str>, i64>> {
+    let mut last: Option<Box<str>> = None;
+    let mut found = BTreeMap::new();
+    reader.array(|reader| {
+        let counter = required(reader, "[", label)?;
+        let amount = required(reader, ",", Reader::integer)?;
+        reader.expect("]")?;
+        if last.as_ref().is_some_and(|last| *last >= counter) {
+            return Err(MALFORMED);
+        }
+        last = Some(counter.clone());
+        found.insert(counter, amount);
+        Ok(())
+    })?;
+    if found.is_empty() {
+        Err(MALFORMED)
+    } else {
+        Ok(found)
+    }
+}
+
+fn past(reader: &mut Reader<'_>) -> Read<Vec<Past>> {
+    let found = reader.array(|reader| {
+        let started = required(reader, "[", time)?;
+        let ended = required(reader, ",", time)?;
+        let error = required(reader, ",", json)?;
+        reader.expect("]")?;
+        Ok(Past {
+            started,
+            ended,
+            error,
+        })
+    })?;
+    if found.is_empty() {
+        Err(MALFORMED)
+    } else {
+        Ok(found)
+    }
+}
+
+fn pending(reader: &mut Reader<'_>) -> Read<Pending> {
+    let mut pending = Pending::default();
+    reader.array(|reader| {
+        let start = reader.position();
+        reader.expect("{")?;
+        let found = action(reader)?;
+        let at = found.at.filter(|at| *at >= 0).ok_or(MALFORMED)?;
+        if found.problem.is_some() || found.fields.kind == Kind::Created {
+            return Err(MALFORMED);
+        }
+        pending
+            .text
+            .extend_from_slice(reader.since(start)?.as_bytes());
+        pending
+            .actions
+            .push((at, found.fields.kind, pending.text.len()));
+        Ok(())
+    })?;
+    Ok(pending)
+}
