@@ -2,10 +2,17 @@
 
 import importlib.util
 import os
-from types import ModuleType
+from functools import cache
+from typing import Any
 
 
-def choose() -> tuple[str, ModuleType]:
+def chosen() -> Any:
+    """The module of the backend that runs."""
+    return choose()[1]
+
+
+@cache
+def choose() -> tuple[str, Any]:
     """The backend's name and module.
 
     `auto` takes the native one and falls back to the pure one only where the extension module is absent. An extension
@@ -27,7 +34,7 @@ def choose() -> tuple[str, ModuleType]:
     return "pure", _pure
 
 
-def _native() -> ModuleType:
+def _native() -> Any:
     from . import _native
     from ._version import VERSION
 

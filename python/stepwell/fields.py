@@ -4,7 +4,6 @@ Every value is checked here, in the order of the record's fields, before an exec
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from . import _spec, clock, encoding, errors, failures, journal, model, typeid
@@ -24,12 +23,32 @@ KINDS = tuple(kind for kind in RECORDS if kind != "created")
 _LISTS = {"names": "name", "keys": "", "inputs": "input", "outputs": "output", "errors": "error", "places": ""}
 
 
+def is_step(value: object) -> bool:
+    """Whether the value is a view of a step, of either backend."""
+    return type(value).__module__ == "stepwell" and type(value).__name__ == "Step"
+
+
 def step_id(what: str, value: object) -> str:
-    """The id of a step, given as text or as a `Step`."""
-    text = getattr(value, "id", value) if not isinstance(value, str) else value
-    if not typeid.is_id(text, "step"):
-        errors.invalid_id(text, "step")
-    return str(text)
+    """The id of a step."""
+    if not typeid.is_id(value, "step"):
+        errors.invalid_id(value, "step")
+    return str.__str__(value)
+
+
+def _step_ref(what: str, value: object) -> str:
+    return step_id(what, value.id if is_step(value) else value)  # type: ignore[attr-defined]
+
+
+def execution_id(value: object) -> str:
+    """The id of an execution."""
+    if not typeid.is_id(value, "exec"):
+        errors.invalid_id(value, "exec")
+    return str.__str__(value)
+
+
+def step_type(value: object) -> str:
+    """One of the values of `StepType`."""
+    return choice("type", value, _CHOICES["StepType"])
 
 
 def integer(what: str, value: object) -> int:
@@ -52,7 +71,7 @@ def choice(what: str, value: object, choices: tuple[str, ...]) -> str:
     """One of the values of an enumeration."""
     if not isinstance(value, str) or value not in choices:
         errors.not_a_choice(what, value, choices)
-    return str(value)
+    return str.__str__(value)
 
 
 def encoded(what: str, value: object) -> bytes:
@@ -80,7 +99,7 @@ def _each(what: str, values: object, convert: Callable[[str, object], Any]) -> l
 
 
 def _runs(what: str, value: object) -> list[journal.Run]:
-    return value._runs if isinstance(value, StepRange) else journal.runs_of(_each(what, value, step_id))
+    return value._runs if isinstance(value, StepRange) else journal.runs_of(_each(what, value, _step_ref))
 
 
 def _payload(what: str, value: object) -> bytes | None:
@@ -88,8 +107,8 @@ def _payload(what: str, value: object) -> bytes | None:
 
 
 _CONVERT: dict[str, Callable[[str, object], Any]] = {
-    "exec": lambda what, value: value if typeid.is_id(value, "exec") else errors.invalid_id(value, "exec"),
-    "step": step_id,
+    "exec": lambda what, value: execution_id(value),
+    "step": _step_ref,
     "label": model.label,
     "path": lambda what, value: model.label(what, value, MAX_PATH_CHARS),
     "note": model.note,
@@ -154,16 +173,15 @@ def micros(amount: object) -> int:
     """An amount in millionths, rounded half to even; raises `ValidationError` for what is not a finite number."""
     if isinstance(amount, int) and not isinstance(amount, bool):
         return integer("amount", amount * MICRO)
-    try:
-        return integer("amount", round(Decimal(repr(amount) if isinstance(amount, float) else _decimal(amount)) * MICRO))
-    except (ArithmeticError, ValueError):
-        raise errors.ValidationError("amount must be a finite number") from None
+    from decimal import Decimal  # late: few executions count what is not whole
 
-
-def _decimal(amount: object) -> Decimal:
+    if isinstance(amount, float):
+        amount = Decimal(repr(amount))
     if not isinstance(amount, Decimal):
         raise errors.ValidationError(f"amount must be a number, got {type(amount).__name__}")
-    return amount
+    if not amount.is_finite() or amount.adjusted() > 18:
+        raise errors.ValidationError("amount must be a finite number whose millionths fit 64 bits with sign")
+    return integer("amount", round(amount * MICRO))
 
 
 def bulk_new(
@@ -201,7 +219,10 @@ def with_ids(fields: Fields, ids: Callable[[str], str]) -> Fields:
     count = fields["count"]
     reserve = getattr(ids, "reserve", None)
     if count and reserve is not None:
-        runs = [(str(reserve("step", count)), count)]
+        first = step_id("step_id", reserve("step", count))
+        if not journal.run_fits(first, count):
+            raise errors.ValidationError(f"the id source has no {count} consecutive ids from {first} on")
+        runs = [(first, count)]
     else:
         runs = journal.runs_of([step_id("step_id", ids("step")) for _ in range(count)])
     return {"steps": runs, **{name: value for name, value in fields.items() if name != "count"}}
@@ -210,9 +231,22 @@ def with_ids(fields: Fields, ids: Callable[[str], str]) -> Fields:
 def bulk(kind: str, given: Mapping[str, object], count: int | None, ids: Callable[[str], str], execution: object) -> Fields:
     """The fields of a bulk action on this execution, with ids for its new steps."""
     steps = given["steps"]
-    if isinstance(steps, StepRange) and steps._execution is not execution and len(steps):
-        errors.foreign_step(steps.ids()[0])
+    if isinstance(steps, StepRange):
+        if steps._execution is not execution and len(steps):
+            errors.foreign_step(steps[0].id)
+    elif isinstance(steps, list | tuple):
+        for index, step in enumerate(steps):
+            if is_step(step) and not step._of(execution):
+                _foreign(step.id, index)
     return with_ids(convert(kind, given, count), ids)
+
+
+def _foreign(step_id: str, index: int) -> None:
+    try:
+        errors.foreign_step(step_id)
+    except errors.UnknownStep as error:
+        error.index = index
+        raise
 
 
 def bulk_action(
@@ -234,6 +268,26 @@ def fill(action: object, ids: Callable[[str], str]) -> "Action":
     elif "step_id" not in values and "new" in _spec.STEP_ACTIONS.get(action._kind, {}):
         values = {"step_id": step_id("step_id", ids("step")), **values}
     return action if values is action._fields else Action._made(action._kind, action._at, values)
+
+
+def fill_many(actions: Iterable[object], ids: Callable[[str], str]) -> "list[Action]":
+    """The same for several; an error carries the `index` of its action."""
+    filled = []
+    for index, action in enumerate(actions):
+        try:
+            filled.append(fill(action, ids))
+        except errors.StepwellError as error:
+            error.index = index
+            raise
+    return filled
+
+
+def asked(schema_version: object, version: object) -> tuple[str | None, int | None]:
+    """What a replay is asked to find."""
+    return (
+        None if schema_version is None else model.label("schema_version", schema_version),
+        None if version is None else integer("version", version),
+    )
 
 
 def applied(action: "Action", at: int) -> "Action":
@@ -282,7 +336,8 @@ def check_snapshot(what: str, fields: Fields) -> None:
 def count_of(fields: Fields) -> int | None:
     """How many steps a bulk action is about, as far as its fields tell."""
     if "steps" in fields:
-        return sum(count for _, count in fields["steps"])
+        runs: list[journal.Run] = fields["steps"]
+        return sum(count for _, count in runs)
     if "count" in fields:
         return int(fields["count"])
     return next((len(fields[many]) for many in _LISTS if many in fields), None)
@@ -331,6 +386,8 @@ _SHOW: dict[str, Callable[[Any], object]] = {
     "time": clock.from_ns,
     "jsons": lambda values: [None if value is None else encoding.decode(value) for value in values],
     "runs": journal.ids_of,
+    "labels": list,
+    "paths": list,
     "StepType": _spec.StepType,
     "WaitReason": _spec.WaitReason,
     "ParentType": _spec.ParentType,

@@ -4,11 +4,10 @@ What is read is written again and compared, so that one text is the only form of
 given; reading it only checks that it is JSON that `decode` takes.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
-from json.decoder import scanstring
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from json.encoder import encode_basestring as quoted
 from typing import Any
 
@@ -36,6 +35,8 @@ class Newer(Malformed):
 
 def digest(body: bytes) -> str:
     """The first 128 bits of SHA-256, in hex."""
+    import hashlib  # late: it loads OpenSSL, which takes longer than all of stepwell
+
     return hashlib.sha256(body).hexdigest()[:32]
 
 
@@ -207,8 +208,10 @@ class Reader:
     __slots__ = ("position", "text")
 
     def __init__(self, body: bytes) -> None:
+        if not isinstance(body, bytes):
+            raise Malformed
         try:
-            self.text = bytes(body).decode()
+            self.text = body.decode()
         except UnicodeDecodeError:
             raise Malformed from None
         self.position = 0

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from . import journal
+
 if TYPE_CHECKING:
     from . import Execution, Step
-    from .journal import Run
 
 
 class Steps(Mapping[str, "Step"]):
@@ -64,12 +65,10 @@ class StepRange(Sequence["Step"]):
 
     def ids(self) -> list[str]:
         """The ids of the steps, in order."""
-        from . import journal
-
         return journal.ids_of(self._runs)
 
     @property
-    def _runs(self) -> "list[Run]":
+    def _runs(self) -> "list[journal.Run]":
         indices = self._indices
         if isinstance(indices, range) and indices.step == 1:
             return self._execution._runs(indices.start, len(indices))
@@ -91,9 +90,10 @@ class StepRange(Sequence["Step"]):
 
 def restored_execution(data: bytes) -> "Execution":
     """What unpickles an execution, on whichever backend runs."""
-    from . import Execution
+    from . import _backend
 
-    return Execution.from_json(data)
+    execution: Execution = _backend.chosen().Execution.from_json(data)
+    return execution
 
 
 def restored_step(execution: "Execution", index: int) -> "Step":

@@ -49,6 +49,9 @@ class SystemClock:
             anchor.compare(mono, time.time_ns())
         return anchor._offset + mono
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'stepwell.SystemClock' is not an acceptable base type")
+
     def __repr__(self) -> str:
         return "SystemClock()"
 

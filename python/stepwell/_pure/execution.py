@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import builder, errors, fields, journal, model
-from .._spec import INITIAL
+from .._spec import INITIAL, MAX_PATH_CHARS
 from ..action import Action
 from ..clock import Clock
 from ..journal import Fields
@@ -68,8 +68,11 @@ class Execution(View, Methods):
         "_warnings",
     )
 
-    def __init__(
-        self,
+    _context: model.TenantContext | None
+    _limits: model.ResourceLimits | None
+
+    def __new__(
+        cls,
         *,
         id: str | None = None,
         tenant: str | model.TenantContext | None = None,
@@ -80,7 +83,8 @@ class Execution(View, Methods):
         input: object = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
-    ) -> None:
+    ) -> "Execution":
+        self = object.__new__(cls)
         context = tenant if isinstance(tenant, model.TenantContext) else None
         header: dict[str, object] = {
             "tenant": context.tenant_id if context else tenant,
@@ -94,10 +98,12 @@ class Execution(View, Methods):
                 errors.not_a_parent(parent)
             header["parent_type"], header["parent_id"] = parent.parent_type, parent.parent_id
         source = new_id if ids is None else ids
-        values = fields.header({**header, "id": source("exec") if id is None else id})
+        values = fields.header({**header, "id": fields.execution_id(source("exec") if id is None else id)})
         self._begin(values, fields.now(_CLOCK if clock is None else clock), clock, ids)
+        self._context = context
         if context is not None:
-            self._context, self._limits = context, context.limits
+            self._limits = context.limits
+        return self
 
     def _begin(self, header: Fields, at: int, clock: Clock | None, ids: Callable[[str], str] | None) -> None:
         self._lock = threading.Lock()
@@ -105,8 +111,9 @@ class Execution(View, Methods):
         self._ids: Callable[[str], str] = new_id if ids is None else ids
         self._id: str = header["id"]
         self._tenant: str | None = header.get("tenant")
-        link = header.get("parent_type"), header.get("parent_id")
-        self._parent = None if link[0] is None else model.ParentLink(*link)
+        self._parent: model.ParentLink | None = None
+        if "parent_type" in header:
+            self._parent = model.ParentLink(header["parent_type"], header["parent_id"])
         self._schema_version: str | None = header.get("schema_version")
         self._blueprint: str | None = header.get("blueprint")
         self._key: str | None = header.get("key")
@@ -128,8 +135,8 @@ class Execution(View, Methods):
         self._pending: list[tuple[int, str, Fields]] = []
         self._head: str | None = None
         self._undo: Undo | None = None
-        self._limits: model.ResourceLimits | None = None
-        self._context: model.TenantContext | None = None
+        self._limits = None
+        self._context = None
         self._warned: set[str] = set()
         self._warnings: list[tuple[str, float, float]] = []
 
@@ -144,7 +151,7 @@ class Execution(View, Methods):
             errors.already_started(name)
         seed: dict[str, Any] = {
             "id": self._id,
-            "tenant": self._context or self._tenant,
+            "tenant": self._owner(),
             "parent": self._parent,
             "schema_version": self._schema_version,
             "blueprint": self._blueprint,
@@ -155,10 +162,13 @@ class Execution(View, Methods):
         }
         return Execution(**{**seed, field: value})
 
+    def _owner(self) -> str | model.TenantContext | None:
+        return self._tenant if self._context is None else self._context
+
     def child(self) -> "Execution":
         """A new execution of the same tenant with a `parent` link to this one."""
         parent = model.ParentLink("execution", self._id)
-        return Execution(tenant=self._context or self._tenant, parent=parent, clock=self._clock, ids=self._ids)
+        return Execution(tenant=self._owner(), parent=parent, clock=self._clock, ids=self._ids)
 
     # --- actions as values ---
 
@@ -173,7 +183,7 @@ class Execution(View, Methods):
 
     def apply_many(self, actions: Iterable[Action]) -> list[Action]:
         """Applies actions one after the other, all or none; an error carries the `index` of the first refused one."""
-        filled = [fields.fill(action, self._ids) for action in actions]
+        filled = fields.fill_many(actions, self._ids)
         now = self._read_clock()
         done = []
         with self._lock:
@@ -222,7 +232,7 @@ class Execution(View, Methods):
         `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
         newer format, `SchemaMismatch` for another schema version.
         """
-        execution = cls.__new__(cls)
+        execution = object.__new__(cls)
         snapshot.replay(execution, id, records, schema_version, version, clock, ids)
         return execution
 
@@ -236,11 +246,14 @@ class Execution(View, Methods):
         cls, data: bytes, *, clock: Clock | None = None, ids: Callable[[str], str] | None = None
     ) -> "Execution":
         """The execution that `to_json` wrote. Raises `ValidationError`, or `UnsupportedFormat` for a newer format."""
-        execution = cls.__new__(cls)
+        execution = object.__new__(cls)
         snapshot.load(execution, data, clock, ids)
         return execution
 
     # --- protocols ---
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'stepwell.Execution' is not an acceptable base type")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Execution):
@@ -274,6 +287,8 @@ class Execution(View, Methods):
             if step._execution is not self:
                 errors.foreign_step(step._id)
             return step._id
+        if fields.is_step(step):
+            errors.invalid_id(step, "step")
         return step
 
     def _new(
@@ -289,23 +304,42 @@ class Execution(View, Methods):
         callable_id: object,
         place: object,
     ) -> Step:
-        given: dict[str, object] = {"name": name}
+        step_id, parent_step_id = self._own(step_id), self._own(parent_step_id)
+        values: Fields = {}
         if step_id is not None:
-            given["step_id"] = self._own(step_id)
-        if type != "function":
-            given["type"] = type
+            values["step_id"] = fields.step_id("step_id", step_id)
+        if name is not None:
+            values["name"] = model.label("name", name)
+        if type != "function" and type is not None:
+            values["type"] = fields.step_type(type)
+        if key is not None:
+            values["key"] = model.label("key", key)
         if parent_step_id is not None:
-            given["parent_step_id"] = self._own(parent_step_id)
+            values["parent_step_id"] = fields.step_id("parent_step_id", parent_step_id)
         if input is not None:
-            given["input"] = input
+            values["input"] = fields.encoded("input", input)
+        if source is not None:
+            values["source"] = fields.encoded("source", source)
+        if callable_id is not None:
+            values["callable_id"] = model.label("callable_id", callable_id)
         if place is not None:
-            given["place"] = place
-        if key is not None or source is not None or callable_id is not None:
-            given.update(key=key, source=source, callable_id=callable_id)
-        values = fields.convert(kind, given)
+            values["place"] = model.label("place", place, MAX_PATH_CHARS)
+        if name is None and kind == "step_scheduled":
+            errors.missing_field(kind, "name")
         if step_id is None:
             values["step_id"] = self._new_id()
         return self._order[self._apply(kind, values)[1][0]]
+
+    def _complete(self, step_id: object, output: object) -> Step:
+        step_id = self._own(step_id)
+        values: Fields = {}
+        if step_id is not None:
+            values["step_id"] = fields.step_id("step_id", step_id)
+        if output is not None:
+            values["output"] = fields.encoded("output", output)
+        if step_id is None:
+            errors.missing_field("step_completed", "step_id")
+        return self._order[self._apply("step_completed", values)[1][0]]
 
     def _one(self, kind: str, step_id: object, given: dict[str, object]) -> Step:
         given["step_id"] = self._own(step_id)

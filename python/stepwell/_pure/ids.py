@@ -73,6 +73,9 @@ class IdSource:
             ALPHABET[number & 31]
         )
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'stepwell.IdSource' is not an acceptable base type")
+
     def __repr__(self) -> str:
         return "IdSource()"
 

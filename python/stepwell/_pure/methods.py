@@ -20,7 +20,20 @@ class Methods:
 
         def _do(self, kind: str, given: dict[str, object]) -> None: ...
         def _own(self, step: object) -> object: ...
-        def _new(self, kind: str, *given: object) -> Step: ...
+        def _complete(self, step_id: object, output: object) -> Step: ...
+        def _new(
+            self,
+            kind: str,
+            step_id: object,
+            name: object,
+            type: object,
+            key: object,
+            parent_step_id: object,
+            input: object,
+            source: object,
+            callable_id: object,
+            place: object,
+        ) -> Step: ...
         def _one(self, kind: str, step_id: object, given: dict[str, object]) -> Step: ...
         def _many(self, kind: str, given: dict[str, object], count: int | None = None) -> StepRange: ...
 
@@ -100,7 +113,7 @@ class Methods:
 
     def complete_step(self, step_id: str | Step, output: object = None) -> Step:
         """Ends a running step well, and returns it."""
-        return self._one("step_completed", step_id, {"output": output})
+        return self._complete(step_id, output)
 
     def retry_step(
         self,

@@ -1,6 +1,6 @@
 """The reducer: state x action -> state, or an error and no change. All legality is decided here, from the table."""
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import errors
 from .._spec import (
@@ -13,7 +13,7 @@ from .._spec import (
 )
 from ..fields import MICRO
 from ..journal import Fields, ids_of
-from .step import Step
+from .step import Step, made
 
 if TYPE_CHECKING:
     from .execution import Execution
@@ -116,6 +116,10 @@ def _open_steps(ex: "Execution") -> list[Step]:
 # --- steps --------------------------------------------------------------------------------------------------------
 
 
+def _add(step: Step, **more: Any) -> None:
+    step._more = {**(step._more or {}), **more}
+
+
 def _find(ex: "Execution", step_id: str) -> Step:
     step = ex._steps.get(step_id)
     if step is None:
@@ -142,18 +146,18 @@ def _check_existing(step: Step, kind: str, fields: Fields) -> None:
         errors.invalid_step_transition(step._id, step._state, kind)
     if kind == "step_started":
         name = fields.get("name")
-        if name is not None and name != step._name:
-            errors.step_name_differs(step._id, step._name, name)
+        if name is not None and name != step.name:
+            errors.step_name_differs(step._id, step.name, name)
         if any(field in fields for field in _DESCRIPTION):
             errors.step_already_described(step._id)
 
 
 def _create(ex: "Execution", kind: str, at: int, fields: Fields) -> int:
     index = len(ex._order)
-    step = Step(ex, index, fields, STEP_ACTIONS[kind]["new"], at)
+    step = made(ex, index, fields, STEP_ACTIONS[kind]["new"], at)
     if kind == "step_started":
         step._attempt = 1
-        step._started = step._tried = at
+        step._started = at
     ex._steps[step._id] = step
     ex._order.append(step)
     ex._open += 1
@@ -165,25 +169,25 @@ def _change(ex: "Execution", step: Step, kind: str, at: int, fields: Fields) -> 
         ex._undo.touch(step)
     if kind == "step_usage":
         counter, amount = fields["counter"], fields["amount_micros"]
-        step._usage = {**(step._usage or {}), counter: (step._usage or {}).get(counter, 0) + amount}
+        usage = step._rest("usage") or {}
+        _add(step, usage={**usage, counter: usage.get(counter, 0) + amount})
         ex._usage[counter] = ex._usage.get(counter, 0) + amount
         return
     state = STEP_ACTIONS[kind][step._state]
     if kind == "step_started":
         step._attempt += 1
-        step._tried = at
-        step._retry_at = None
         if step._started is None:
             step._started = at
+        else:
+            _add(step, tried=at, retry_at=None)
     elif kind == "step_retrying":
-        step._past = (*step._past, (step._tried or 0, at, fields["error"]))
-        step._retry_at = fields.get("retry_at")
+        past = (*(step._rest("attempts") or ()), (step._tried or 0, at, fields["error"]))
+        _add(step, attempts=past, retry_at=fields.get("retry_at"))
     else:
         step._ended = at
-        step._retry_at = None
         step._output = fields.get("output")
-        step._error = fields.get("error")
-        step._reason = fields.get("reason")
+        if step._more is not None or "error" in fields or "reason" in fields:
+            _add(step, retry_at=None, error=fields.get("error"), reason=fields.get("reason"))
         ex._open -= 1
     step._state = state
 
@@ -283,7 +287,7 @@ def _check_payload(ex: "Execution", fields: Fields) -> None:
 def _check_usage(ex: "Execution", step: Step, fields: Fields) -> None:
     counter, amount = fields["counter"], fields["amount_micros"]
     total = ex._usage.get(counter, 0) + amount
-    if not -(2**63) <= total < 2**63 or not -(2**63) <= (step._usage or {}).get(counter, 0) + amount < 2**63:
+    if not -(2**63) <= total < 2**63 or not -(2**63) <= (step._rest("usage") or {}).get(counter, 0) + amount < 2**63:
         errors.usage_overflow(counter)
     limits = ex._limits
     if limits is not None and counter in ("tokens", "cost"):

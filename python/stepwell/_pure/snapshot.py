@@ -8,7 +8,7 @@ from .._spec import FORMAT, RECORDS
 from ..clock import Clock
 from ..journal import Fields, Malformed, Newer, Reader
 from .reducer import reduce
-from .step import Step
+from .step import Step, made
 
 if TYPE_CHECKING:
     from .execution import Execution, Record
@@ -63,7 +63,8 @@ def replay(
     ids: Callable[[str], str] | None,
 ) -> None:
     """Fills an empty execution from its records."""
-    fields._CONVERT["exec"]("id", id)
+    fields.execution_id(id)
+    schema_version, version = fields.asked(schema_version, version)
     prev = journal.NO_DIGEST
     index = -1
     for index, record in enumerate(records):
@@ -74,7 +75,7 @@ def replay(
             errors.replay_newer(newer.found, FORMAT)
         except Malformed:
             errors.not_a_record(index)
-        if not isinstance(record, bytes) and record[:3] != (seq, at, kind):
+        if not isinstance(record, bytes) and not _beside(record, seq, at, kind):
             errors.columns_differ(index)
         if seq != index:
             errors.seq_differs(index, index, seq)
@@ -106,6 +107,12 @@ def _body(index: int, record: object) -> bytes:
     errors.not_record_columns(index)
 
 
+def _beside(record: "Record", seq: int, at: int, kind: str) -> bool:
+    """Whether what a store keeps beside the body is what the body says, in type too."""
+    columns = record[:3]
+    return columns == (seq, at, kind) and [type(column) for column in columns] == [int, int, str]
+
+
 def _begin(
     ex: "Execution",
     id: str,
@@ -134,29 +141,22 @@ def _step(ex: "Execution", at: int, kind: str, values: Fields) -> None:
 # --- the whole execution ------------------------------------------------------------------------------------------
 
 
+_DESCRIPTION = ("name", "type", "key", "parent_step_id", "input", "source", "callable_id", "place")
+_MORE = ("retry_at", "error", "reason", "usage", "attempts")
+
+
 def _step_fields(step: Step) -> Fields:
     found = {
         "id": step._id,
-        "name": step._name,
-        "type": None if step._type == "function" else step._type,
+        **{name: step._made.get(name) for name in _DESCRIPTION},
+        **{name: step._rest(name) for name in _MORE},
         "state": step._state,
         "attempt": step._attempt,
         "scheduled_at": step._scheduled,
         "started_at": step._started,
         "tried_at": step._tried,
         "ended_at": step._ended,
-        "retry_at": step._retry_at,
-        "key": step._key,
-        "parent_step_id": step._parent,
-        "input": step._input,
         "output": step._output,
-        "error": step._error,
-        "source": step._source,
-        "callable_id": step._callable_id,
-        "place": step._place,
-        "reason": step._reason,
-        "usage": step._usage,
-        "attempts": step._past or None,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -218,23 +218,22 @@ def load(ex: "Execution", data: bytes, clock: Clock | None, ids: Callable[[str],
         ex._steps[step._id] = step
         ex._order.append(step)
         ex._open += not step.is_terminal
-        for counter, amount in (step._usage or {}).items():
+        for counter, amount in (step._rest("usage") or {}).items():
             ex._usage[counter] = ex._usage.get(counter, 0) + amount
     ex._pending = [(at, kind, found) for at, kind, found, _ in values["pending"]]
 
 
 def _loaded(ex: "Execution", index: int, found: Fields) -> Step:
-    step = Step(ex, index, {**found, "step_id": found["id"]}, found["state"], found["scheduled_at"])
+    description = {name: found[name] for name in _DESCRIPTION if name in found}
+    step = made(ex, index, {"step_id": found["id"], **description}, found["state"], found["scheduled_at"])
     step._attempt = found["attempt"]
     step._started = found.get("started_at")
-    step._tried = found.get("tried_at")
     step._ended = found.get("ended_at")
-    step._retry_at = found.get("retry_at")
     step._output = found.get("output")
-    step._error = found.get("error")
-    step._reason = found.get("reason")
-    step._usage = found.get("usage")
-    step._past = tuple(found.get("attempts", ()))
+    more = {name: found[name] for name in _MORE if name in found}
+    if found.get("tried_at") != step._started:
+        more["tried"] = found["tried_at"]
+    step._more = more or None
     return step
 
 

@@ -22,59 +22,52 @@ class Step:
     Two views are equal when they are of the same step of the same execution object.
     """
 
+    # What it was made with is the action's own fields; what most steps never have is in `_more`, which is replaced,
+    # never changed.
     __slots__ = (
         "_attempt",
-        "_callable_id",
         "_ended",
-        "_error",
         "_execution",
         "_id",
         "_index",
-        "_input",
-        "_key",
-        "_name",
+        "_made",
+        "_more",
         "_output",
-        "_parent",
-        "_past",
-        "_place",
-        "_reason",
-        "_retry_at",
         "_scheduled",
-        "_source",
         "_started",
         "_state",
-        "_tried",
-        "_type",
-        "_usage",
     )
 
     _execution: "Execution"
     _index: int
+    _id: str
+    _made: Fields
+    _state: str
+    _attempt: int
+    _scheduled: int
+    _started: int | None
+    _ended: int | None
+    _output: bytes | None
+    _more: Fields | None
 
-    def __init__(self, execution: "Execution", index: int, fields: Fields, state: str, at: int) -> None:
-        self._execution = execution
-        self._index = index
-        self._id: str = fields["step_id"]
-        self._name: str = fields["name"]
-        self._type: str = fields.get("type", "function")
-        self._key: str | None = fields.get("key")
-        self._parent: str | None = fields.get("parent_step_id")
-        self._input: bytes | None = fields.get("input")
-        self._source: bytes | None = fields.get("source")
-        self._callable_id: str | None = fields.get("callable_id")
-        self._place: str | None = fields.get("place")
-        self._state = state
-        self._scheduled = at
-        self._attempt = 0
-        self._started: int | None = None
-        self._tried: int | None = None
-        self._ended: int | None = None
-        self._retry_at: int | None = None
-        self._output: bytes | None = None
-        self._error: bytes | None = None
-        self._reason: str | None = None
-        self._usage: dict[str, int] | None = None
-        self._past: tuple[tuple[int, int, bytes], ...] = ()
+    def __new__(cls) -> "Step":
+        raise TypeError("cannot create 'stepwell.Step' instances")
+
+    @property
+    def _type(self) -> str:
+        kind: str = self._made.get("type", "function")
+        return kind
+
+    @property
+    def _tried(self) -> int | None:
+        """When the current or last attempt started."""
+        return self._rest("tried") or self._started
+
+    def _of(self, execution: object) -> bool:
+        return self._execution is execution
+
+    def _rest(self, name: str) -> Any:
+        return None if self._more is None else self._more.get(name)
 
     @property
     def id(self) -> str:
@@ -84,7 +77,7 @@ class Step:
     @property
     def parent_step_id(self) -> str | None:
         """The step that this one belongs to."""
-        return self._parent
+        return self._made.get("parent_step_id")
 
     @property
     def step_type(self) -> StepType:
@@ -94,12 +87,13 @@ class Step:
     @property
     def name(self) -> str:
         """The step's name."""
-        return self._name
+        name: str = self._made["name"]
+        return name
 
     @property
     def key(self) -> str | None:
         """The user's own key for the step."""
-        return self._key
+        return self._made.get("key")
 
     @property
     def state(self) -> StepState:
@@ -114,11 +108,12 @@ class Step:
     @property
     def attempts(self) -> list[Attempt]:
         """Every attempt with its times and its error, the first first."""
+        past = self._rest("attempts") or ()
         found = [
             Attempt(number, from_ns(start), from_ns(end), ExecutionError.from_json(error))
-            for number, (start, end, error) in enumerate(self._past, 1)
+            for number, (start, end, error) in enumerate(past, 1)
         ]
-        if self._attempt > len(self._past) and self._tried is not None:
+        if self._attempt > len(past) and self._tried is not None:
             ended = None if self._ended is None else from_ns(self._ended)
             found.append(Attempt(self._attempt, from_ns(self._tried), ended, self.error))
         return found
@@ -126,12 +121,14 @@ class Step:
     @property
     def retry_at(self) -> datetime | None:
         """When the next attempt is due, while the step waits for one."""
-        return None if self._retry_at is None else from_ns(self._retry_at)
+        at = self._rest("retry_at")
+        return None if at is None else from_ns(at)
 
     @property
     def input(self) -> Any:
         """What the step was given, decoded afresh on each read."""
-        return None if self._input is None else encoding.decode(self._input)
+        given = self._made.get("input")
+        return None if given is None else encoding.decode(given)
 
     @property
     def output(self) -> Any:
@@ -141,12 +138,14 @@ class Step:
     @property
     def error(self) -> ExecutionError | None:
         """Why the step failed; the errors of attempts that were retried are in `attempts`."""
-        return None if self._error is None else ExecutionError.from_json(self._error)
+        error = self._rest("error")
+        return None if error is None else ExecutionError.from_json(error)
 
     @property
     def reason(self) -> str | None:
         """Why the step was skipped or cancelled."""
-        return self._reason
+        reason: str | None = self._rest("reason")
+        return reason
 
     @property
     def scheduled_at(self) -> datetime:
@@ -180,27 +179,32 @@ class Step:
     @property
     def source(self) -> StepSource | None:
         """Why the step exists."""
-        return None if self._source is None else StepSource.from_dict(encoding.decode(self._source))
+        source = self._made.get("source")
+        return None if source is None else StepSource.from_dict(encoding.decode(source))
 
     @property
     def callable_id(self) -> str | None:
         """The code that the step runs, by name."""
-        return self._callable_id
+        return self._made.get("callable_id")
 
     @property
     def place(self) -> str | None:
         """Where in its blueprint the step was called."""
-        return self._place
+        return self._made.get("place")
 
     @property
     def usage(self) -> dict[str, float]:
         """What the step used, by counter: `tokens`, `cost` and own ones."""
-        return {counter: self._usage[counter] / MICRO for counter in sorted(self._usage)} if self._usage else {}
+        usage = self._rest("usage") or {}
+        return {counter: usage[counter] / MICRO for counter in sorted(usage)}
 
     @property
     def is_terminal(self) -> bool:
         """Whether no action leads out of the step's state."""
         return self._state in STEP_TERMINAL
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'stepwell.Step' is not an acceptable base type")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):
@@ -211,10 +215,24 @@ class Step:
         return hash(self._id)
 
     def __repr__(self) -> str:
-        return f"<Step {self._id} {self._name!r} {self._state}>"
+        return f"<Step {self._id} {self.name!r} {self._state}>"
 
     def __reduce__(self) -> tuple[object, ...]:
         return restored_step, (self._execution, self._index)
 
 
 Step.__module__ = "stepwell"
+
+
+def made(execution: "Execution", index: int, fields: Fields, state: str, at: int) -> Step:
+    """A step in its first state, with what it was made with."""
+    step = object.__new__(Step)
+    step._execution = execution
+    step._index = index
+    step._id = fields["step_id"]
+    step._made = fields
+    step._state = state
+    step._attempt = 0
+    step._scheduled = at
+    step._started = step._ended = step._output = step._more = None
+    return step

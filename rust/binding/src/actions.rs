@@ -391,10 +391,17 @@ impl Execution {
         let amount_micros: i64 = MICROS.get(slf.py())?.call1((amount,))?.extract()?;
         let mut fields = Fields::new(Kind::StepUsage);
         fields.step = step_ref(slf, Some(step_id))?.id()?;
-        if counter.is_none() {
-            return Err(bridge::missing(slf.py(), fields.kind, "counter"));
+        fields.counter = given(Some(counter))
+            .map(|counter| bridge::label("counter", counter))
+            .transpose()?;
+        for (missing, field) in [
+            (fields.step.is_none(), "step_id"),
+            (counter.is_none(), "counter"),
+        ] {
+            if missing {
+                return Err(bridge::missing(slf.py(), fields.kind, field));
+            }
         }
-        fields.counter = Some(bridge::label("counter", counter)?);
         fields.amount_micros = amount_micros;
         Execution::one(slf, &fields)
     }

@@ -2,7 +2,7 @@
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple, PyType};
 use stepwell_core::{Execution as Core, Id, Replay, ReplayFault, read_action, runs_of};
 
 use crate::bridge::{self, Import};
@@ -12,6 +12,8 @@ use crate::step::Step;
 
 static FILL: Import = Import::new("stepwell.fields", "fill");
 static APPLIED: Import = Import::new("stepwell.fields", "applied");
+static FILL_MANY: Import = Import::new("stepwell.fields", "fill_many");
+static ASKED: Import = Import::new("stepwell.fields", "asked");
 static RESTORED: Import = Import::new("stepwell.steps", "restored_execution");
 
 type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
@@ -22,15 +24,8 @@ fn keep(value: Given<'_, '_>) -> Option<Py<PyAny>> {
         .map(|value| value.clone().unbind())
 }
 
-/// Actions as the package hands them over: with ids for new steps, and their JSON.
-fn filled<'py>(
-    slf: &Bound<'py, Execution>,
-    action: &Bound<'py, PyAny>,
-) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyBytes>)> {
-    let py = slf.py();
-    let action = FILL.get(py)?.call1((action, slf.get().id_source(py)?))?;
-    let json = action.call_method0("to_json")?.cast_into::<PyBytes>()?;
-    Ok((action, json))
+fn json<'py>(action: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(action.call_method0("to_json")?.cast_into::<PyBytes>()?)
 }
 
 /// A record as a store gives it back: its body, and what stands beside it.
@@ -62,6 +57,23 @@ fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
     Err(bridge::refuse(py, "not_record_columns", (index,)))
 }
 
+/// What stands beside the body of a record; what is not of its type is as good as another value.
+fn beside(columns: &Bound<'_, PyTuple>) -> (i64, i64, String) {
+    let whole = |position: usize| {
+        columns
+            .get_item(position)
+            .is_ok_and(|item| item.is_exact_instance_of::<PyInt>())
+    };
+    if whole(0) && whole(1) {
+        columns
+            .get_slice(0, 3)
+            .extract()
+            .unwrap_or((-1, -1, String::new()))
+    } else {
+        (-1, -1, String::new())
+    }
+}
+
 fn replayed(
     id: Id,
     records: &Bound<'_, PyAny>,
@@ -76,15 +88,7 @@ fn replayed(
     for item in records.try_iter()? {
         let index = replay.next();
         let given = record(index, item?)?;
-        let columns: Option<(i64, i64, String)> = given
-            .columns
-            .map(|columns| {
-                columns
-                    .get_slice(0, 3)
-                    .extract()
-                    .or(Ok::<_, PyErr>((-1, -1, String::new())))
-            })
-            .transpose()?;
+        let columns = given.columns.map(|columns| beside(&columns));
         let columns = columns
             .as_ref()
             .map(|(seq, at, kind)| (*seq, *at, kind.as_str()));
@@ -132,7 +136,8 @@ impl Execution {
         action: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let (action, json) = filled(slf, action)?;
+        let action = FILL.get(py)?.call1((action, this.id_source(py)?))?;
+        let json = json(&action)?;
         let found = read_action(json.as_bytes())
             .map_err(|_| raise(py, &stepwell_core::Error::NotAnAction))?;
         let now = this.clock_now(py)?;
@@ -146,9 +151,15 @@ impl Execution {
         actions: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         let (py, this) = (slf.py(), slf.get());
-        let given = actions.try_iter()?.map(|action| filled(slf, &action?));
-        let given = given.collect::<PyResult<Vec<_>>>()?;
-        let bodies: Vec<&[u8]> = given.iter().map(|(_, json)| json.as_bytes()).collect();
+        let actions = FILL_MANY
+            .get(py)?
+            .call1((actions, this.id_source(py)?))?
+            .cast_into::<PyList>()?;
+        let given = actions
+            .iter()
+            .map(|action| json(&action))
+            .collect::<PyResult<Vec<_>>>()?;
+        let bodies: Vec<&[u8]> = given.iter().map(|json| json.as_bytes()).collect();
         let now = this.clock_now(py)?;
         let times = this.change_detached(py, |core| {
             let read = bodies.iter().map(|body| read_action(body));
@@ -158,7 +169,7 @@ impl Execution {
             core.apply_many(found.into_iter(), now)
         })?;
         let done = PyList::empty(py);
-        for ((action, _), at) in given.into_iter().zip(times) {
+        for (action, at) in actions.iter().zip(times) {
             done.append(APPLIED.get(py)?.call1((action, at))?)?;
         }
         Ok(done)
@@ -196,12 +207,15 @@ impl Execution {
         _cls: &Bound<'py, PyType>,
         id: &Bound<'py, PyAny>,
         records: &Bound<'py, PyAny>,
-        schema_version: Option<String>,
-        version: Option<i64>,
+        schema_version: Given<'_, 'py>,
+        version: Given<'_, 'py>,
         clock: Given<'_, 'py>,
         ids: Given<'_, 'py>,
     ) -> PyResult<Execution> {
-        let core = replayed(bridge::id(id, "exec")?, records, schema_version, version)?;
+        let id = bridge::id(id, "exec")?;
+        let asked = ASKED.get(records.py())?.call1((schema_version, version))?;
+        let (schema_version, version) = asked.extract()?;
+        let core = replayed(id, records, schema_version, version)?;
         Ok(Execution::wrap(core, keep(clock), keep(ids), None))
     }
 

@@ -237,6 +237,11 @@ impl Step {
         self.read(py, |step| step.state.is_terminal())
     }
 
+    // What `stepwell.fields` asks.
+    fn _of(&self, execution: &Bound<'_, PyAny>) -> bool {
+        self.execution.is(execution)
+    }
+
     fn __eq__(&self, other: &Step) -> bool {
         self.execution.is(&other.execution) && self.index == other.index
     }
