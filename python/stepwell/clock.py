@@ -71,7 +71,7 @@ def to_ns(value: object, what: str) -> int:
         offset = value.utcoffset()
         if offset is None:
             raise ValidationError(f"{what} must be an aware datetime: give it a time zone, for example UTC")
-        delta = value.replace(tzinfo=UTC) - offset - _EPOCH if offset else value - _EPOCH
+        delta = value.replace(tzinfo=UTC) - _EPOCH - offset
         nanoseconds = ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1_000
     elif isinstance(value, int) and not isinstance(value, bool):
         nanoseconds = value

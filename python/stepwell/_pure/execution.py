@@ -14,7 +14,7 @@ from . import snapshot
 from .clock import SystemClock
 from .ids import new_id
 from .methods import Methods
-from .reducer import reduce
+from .reducer import check_payload, reduce
 from .step import Step
 from .undo import Undo
 from .view import View
@@ -103,6 +103,8 @@ class Execution(View, Methods):
         self._context = context
         if context is not None:
             self._limits = context.limits
+            check_payload(self, values)
+            self._warn(self._take_warnings())
         return self
 
     def _begin(self, header: Fields, at: int, clock: Clock | None, ids: Callable[[str], str] | None) -> None:
@@ -304,7 +306,10 @@ class Execution(View, Methods):
         callable_id: object,
         place: object,
     ) -> Step:
-        step_id, parent_step_id = self._own(step_id), self._own(parent_step_id)
+        if step_id is not None:
+            step_id = self._own(step_id)
+        if parent_step_id is not None:
+            parent_step_id = self._own(parent_step_id)
         values: Fields = {}
         if step_id is not None:
             values["step_id"] = fields.step_id("step_id", step_id)
@@ -331,10 +336,11 @@ class Execution(View, Methods):
         return self._order[self._apply(kind, values)[1][0]]
 
     def _complete(self, step_id: object, output: object) -> Step:
-        step_id = self._own(step_id)
         values: Fields = {}
-        if step_id is not None:
-            values["step_id"] = fields.step_id("step_id", step_id)
+        if type(step_id) is str and step_id in self._steps:
+            values["step_id"] = step_id
+        elif step_id is not None:
+            values["step_id"] = fields.step_id("step_id", self._own(step_id))
         if output is not None:
             values["output"] = fields.encoded("output", output)
         if step_id is None:
@@ -365,7 +371,7 @@ class Execution(View, Methods):
         return max(self._read_clock(), self._last)
 
     def _apply(self, kind: str, values: Fields, at: int | None = None) -> tuple[int, list[int]]:
-        now = self._read_clock()
+        now = _CLOCK.now_ns() if self._clock is _CLOCK else fields.now(self._clock)
         with self._lock:
             done = self._reduce(kind, values, at, now)
             if not self._warnings:
@@ -375,22 +381,25 @@ class Execution(View, Methods):
         return done
 
     def _reduce(self, kind: str, values: Fields, at: int | None, now: int) -> tuple[int, list[int]]:
+        last = self._last
         if at is None:
-            at = now if now > self._last else self._last
-        elif at < self._last:
-            errors.time_backwards(at, self._last)
-        mark = len(self._warnings)
+            at = now if now > last else last
+        elif at < last:
+            errors.time_backwards(at, last)
         try:
             touched = reduce(self, kind, at, values)
         except errors.StepwellError:
-            for limit, _, _ in self._warnings[mark:]:
-                self._warned.discard(limit)
-            del self._warnings[mark:]
+            self._forget_warnings()
             raise
         self._last = at
         self._version += 1
         self._pending.append((at, kind, values))
         return at, touched
+
+    def _forget_warnings(self) -> None:
+        for limit, _, _ in self._warnings:
+            self._warned.discard(limit)
+        self._warnings.clear()
 
     def _take_warnings(self) -> list[tuple[str, float, float]]:
         warnings, self._warnings = self._warnings, []

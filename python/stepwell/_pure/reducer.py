@@ -22,28 +22,34 @@ _MAX_STEPS = 2**32 - 1
 _SHOWN_STEPS = 5
 
 
+_SINGLE = {**{kind: kind for kind in STEP_ACTIONS}, **BULK}
+_MAKES_STEPS = frozenset(kind for kind, row in STEP_ACTIONS.items() if "new" in row)
+
+
 def reduce(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
     """Applies an action and returns the positions of the steps that it is about; raises and changes nothing."""
-    if kind in EXECUTION_ACTIONS:
+    single = _SINGLE.get(kind)
+    if single is None:
         return _execution(ex, kind, at, fields)
-    single = BULK.get(kind, kind)
     allowed = STEP_ALLOWED_WHILE.get(ex._state)
     if allowed is None or single not in allowed:
         _refuse(ex, kind)
-    if kind in BULK:
+    if single != kind:
         return _bulk(ex, single, at, fields)
-    if "new" in STEP_ACTIONS[kind] and fields["step_id"] not in ex._steps:
-        _check_new(ex, fields, None)
+    step = ex._steps.get(fields["step_id"])
+    if step is None:
+        if kind not in _MAKES_STEPS:
+            errors.unknown_step(fields["step_id"])
+        _check_new(ex, fields)
         _check_growth(ex, 1, at)
-        _check_payload(ex, fields)
+        check_payload(ex, fields)
         return [_create(ex, kind, at, fields)]
-    step = _find(ex, fields["step_id"])
     _check_existing(step, kind, fields)
     if kind == "step_usage":
         _check_usage(ex, step, fields)
     elif kind == "step_started":
         _check_growth(ex, 0, at)
-    _check_payload(ex, fields)
+    check_payload(ex, fields)
     _change(ex, step, kind, at, fields)
     return [step._index]
 
@@ -72,7 +78,7 @@ def _execution(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]
             errors.not_a_wait(step._id, step._type)
         _check_existing(step, "step_completed", fields)
         touched.append(step._index)
-    _check_payload(ex, fields)
+    check_payload(ex, fields)
     for index in touched:
         _change(ex, ex._step_at(index), "step_completed", at, {"output": fields.get("payload")})
     _enter(ex, kind, at, fields, str(target))
@@ -127,8 +133,8 @@ def _find(ex: "Execution", step_id: str) -> Step:
     return step
 
 
-def _check_new(ex: "Execution", fields: Fields, name: str | None) -> None:
-    if "name" not in fields and name is None:
+def _check_new(ex: "Execution", fields: Fields) -> None:
+    if "name" not in fields:
         errors.missing_field("step_started", "name")
     parent = fields.get("parent_step_id")
     if parent is not None:
@@ -206,18 +212,18 @@ def _bulk(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
             if step_id in seen:
                 errors.duplicate_step(step_id)
             seen.add(step_id)
-            if "new" in STEP_ACTIONS[kind] and step_id not in ex._steps:
-                _check_new(ex, element, None)
+            if kind in _MAKES_STEPS and step_id not in ex._steps:
+                _check_new(ex, element)
                 fresh += 1
             else:
                 _check_existing(_find(ex, step_id), kind, element)
         except errors.StepwellError as error:
             error.index = index
             raise
-    if "new" in STEP_ACTIONS[kind]:
+    if kind in _MAKES_STEPS:
         _check_growth(ex, fresh, at)
     for element in elements:
-        _check_payload(ex, element)
+        check_payload(ex, element)
     touched = []
     for element in elements:
         step = ex._steps.get(element["step_id"])
@@ -276,10 +282,11 @@ def _check_growth(ex: "Execution", count: int, at: int) -> None:
             _quota(ex, "max_wall_time_ms", (at - ex._started) / 1e6, limits.max_wall_time_ms)
 
 
-def _check_payload(ex: "Execution", fields: Fields) -> None:
+def check_payload(ex: "Execution", fields: Fields) -> None:
+    """Errors do not count: they are short by themselves, and an execution must be able to fail."""
     limits = ex._limits
     if limits is not None and limits.max_payload_bytes is not None:
-        for name in ("input", "output", "payload", "error"):
+        for name in ("input", "output", "payload"):
             if fields.get(name) is not None:
                 _quota(ex, "max_payload_bytes", len(fields[name]), limits.max_payload_bytes)
 

@@ -1,20 +1,16 @@
 //! The methods of `Execution` that make actions: one each.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyRange};
 use stepwell_core::spec::{Kind, StepType, WaitReason};
-use stepwell_core::{Fields, Id, Touched, read_action};
+use stepwell_core::{Fields, Id, Touched};
 
 use crate::bridge::{self, Import};
 use crate::execution::Execution;
 use crate::step::Step;
 
 static MICROS: Import = Import::new("stepwell.fields", "micros");
-static BULK_NEW: Import = Import::new("stepwell.fields", "bulk_new");
-static BULK_ACTION: Import = Import::new("stepwell.fields", "bulk_action");
-static STEP_RANGE: Import = Import::new("stepwell.steps", "StepRange");
 
-type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+pub type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 fn given<'a, 'py>(value: Given<'a, 'py>) -> Given<'a, 'py> {
     value.filter(|value| !value.is_none())
@@ -35,7 +31,7 @@ struct NewStep<'a, 'py> {
 
 /// A step as it may be given: by its id, or as a view of this execution.
 enum StepRef<'a, 'py> {
-    View(Id),
+    View(&'a Bound<'py, Step>),
     Text(&'a Bound<'py, PyAny>),
     Missing,
 }
@@ -43,7 +39,7 @@ enum StepRef<'a, 'py> {
 impl StepRef<'_, '_> {
     fn id(&self) -> PyResult<Option<Id>> {
         match self {
-            StepRef::View(id) => Ok(Some(*id)),
+            StepRef::View(step) => Ok(Some(step.get().id)),
             StepRef::Text(text) => bridge::id(text, "step").map(Some),
             StepRef::Missing => Ok(None),
         }
@@ -58,7 +54,7 @@ fn step_ref<'a, 'py>(
         return Ok(StepRef::Missing);
     };
     match value.cast::<Step>() {
-        Ok(step) if step.get().execution.is(slf) => Ok(StepRef::View(step.get().id)),
+        Ok(step) if step.get().execution.is(slf) => Ok(StepRef::View(step)),
         Ok(step) => {
             let id = bridge::step_text(step.get().id);
             Err(bridge::refuse(slf.py(), "foreign_step", (id,)))
@@ -69,39 +65,44 @@ fn step_ref<'a, 'py>(
 
 impl Execution {
     fn act(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<Touched> {
-        let (py, this) = (slf.py(), slf.get());
-        let now = this.clock_now(py)?;
-        this.change(py, |core| core.apply(fields, None, now))
-            .map(|(_, touched)| touched)
+        let now = slf.get().clock_now(slf.py())?;
+        Execution::act_at(slf, fields, now)
     }
 
-    fn one(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<Step> {
-        let id = fields
-            .step
-            .ok_or_else(|| bridge::missing(slf.py(), fields.kind, "step_id"))?;
-        match Execution::act(slf, fields)? {
-            Touched::One(index) => Ok(Step {
-                execution: slf.clone().unbind(),
-                index,
-                id,
-            }),
-            _ => Err(bridge::refuse(
-                slf.py(),
-                "internal",
-                ("no step was touched",),
-            )),
+    fn act_at(slf: &Bound<'_, Execution>, fields: &Fields<'_>, now: i64) -> PyResult<Touched> {
+        let (py, this) = (slf.py(), slf.get());
+        this.change(py, |core| core.apply(fields, None, now)).map(|(_, touched)| touched)
+    }
+
+    /// Applies an action of one step and returns its view: the one that was given, if any.
+    fn one<'py>(
+        slf: &Bound<'py, Execution>,
+        step: &StepRef<'_, 'py>,
+        fields: &Fields<'_>,
+        now: i64,
+    ) -> PyResult<Bound<'py, Step>> {
+        let py = slf.py();
+        let id = fields.step.ok_or_else(|| bridge::missing(py, fields.kind, "step_id"))?;
+        match (Execution::act_at(slf, fields, now)?, step) {
+            (_, StepRef::View(step)) => Ok((*step).clone()),
+            (Touched::One(index), _) => {
+                Bound::new(py, Step { execution: slf.clone().unbind(), index, id })
+            }
+            _ => Err(bridge::refuse(py, "internal", ("no step was touched",))),
         }
     }
 
-    fn make(slf: &Bound<'_, Execution>, kind: Kind, new: &NewStep<'_, '_>) -> PyResult<Step> {
+    fn make<'py>(
+        slf: &Bound<'py, Execution>,
+        kind: Kind,
+        new: &NewStep<'_, 'py>,
+    ) -> PyResult<Bound<'py, Step>> {
+        let (py, this) = (slf.py(), slf.get());
         let step = step_ref(slf, new.step_id)?;
         let parent = step_ref(slf, new.parent)?;
         let mut fields = Fields::new(kind);
         fields.step = step.id()?;
-        fields.name = new
-            .name
-            .map(|name| bridge::label("name", name))
-            .transpose()?;
+        fields.name = new.name.map(|name| bridge::label("name", name)).transpose()?;
         if let Some(step_type) = new.step_type {
             fields.step_type =
                 bridge::choice("type", step_type, &StepType::NAMES, StepType::parse)?;
@@ -109,73 +110,22 @@ impl Execution {
         fields.key = new.key.map(|key| bridge::label("key", key)).transpose()?;
         fields.parent = parent.id()?;
         let input = bridge::payload(new.input)?;
-        let source = new
-            .source
-            .map(|source| bridge::encoded("source", source))
-            .transpose()?;
-        fields.callable_id = new
-            .callable_id
-            .map(|callable| bridge::label("callable_id", callable))
-            .transpose()?;
-        fields.place = new
-            .place
-            .map(|place| bridge::path("place", place))
-            .transpose()?;
+        let source = new.source.map(|source| bridge::encoded("source", source)).transpose()?;
+        fields.callable_id =
+            new.callable_id.map(|callable| bridge::label("callable_id", callable)).transpose()?;
+        fields.place = new.place.map(|place| bridge::path("place", place)).transpose()?;
         fields.input = input.as_ref().map(|input| input.text()).transpose()?;
         fields.source = source.as_ref().map(|source| source.text()).transpose()?;
         if kind == Kind::StepScheduled && fields.name.is_none() {
-            return Err(bridge::missing(slf.py(), kind, "name"));
+            return Err(bridge::missing(py, kind, "name"));
         }
+        // One reading of the process's clock serves the id and the action.
+        let now = if this.clock.is_none() { crate::clock::now() } else { 0 };
         if fields.step.is_none() {
-            fields.step = Some(slf.get().new_step_id(slf.py())?);
+            fields.step = Some(this.new_step_id(py, now)?);
         }
-        Execution::one(slf, &fields)
-    }
-
-    /// Applies a bulk action whose fields the package turns into JSON.
-    fn many<'py>(
-        slf: &Bound<'py, Execution>,
-        kind: Kind,
-        given: &Bound<'py, PyAny>,
-        count: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (py, this) = (slf.py(), slf.get());
-        let args = (kind.name(), given, count, this.id_source(py)?, slf);
-        let json = BULK_ACTION.get(py)?.call1(args)?.cast_into::<PyBytes>()?;
-        let body = json.as_bytes();
-        let now = this.clock_now(py)?;
-        let (_, touched) = this.change_detached(py, |core| {
-            let found = read_action(body).map_err(|_| stepwell_core::Error::NotAnAction)?;
-            core.apply(&found.fields, None, now)
-        })?;
-        let touched = match touched {
-            Touched::Many(touched) => touched,
-            Touched::One(index) => vec![index],
-            Touched::None => Vec::new(),
-        };
-        let first = touched.first().copied().unwrap_or(0);
-        let indices = if touched
-            .iter()
-            .enumerate()
-            .all(|(at, index)| *index == first + at)
-        {
-            PyRange::new(py, first as isize, (first + touched.len()) as isize)?.into_any()
-        } else {
-            touched.into_pyobject(py)?
-        };
-        STEP_RANGE.get(py)?.call1((slf, indices))
-    }
-
-    fn ended<'py>(
-        slf: &Bound<'py, Execution>,
-        kind: Kind,
-        fields: &[(&str, Given<'_, 'py>)],
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let given = PyDict::new(slf.py());
-        for (name, value) in fields {
-            given.set_item(name, value)?;
-        }
-        Execution::many(slf, kind, given.as_any(), None)
+        let now = if this.clock.is_none() { now } else { this.clock_now(py)? };
+        Execution::one(slf, &step, &fields, now)
     }
 }
 
@@ -195,9 +145,7 @@ impl Execution {
     #[pyo3(signature = (reason=None))]
     fn pause(slf: &Bound<'_, Execution>, reason: Given<'_, '_>) -> PyResult<()> {
         let mut fields = Fields::new(Kind::Pause);
-        fields.reason = reason
-            .map(|reason| bridge::note("reason", reason))
-            .transpose()?;
+        fields.reason = reason.map(|reason| bridge::note("reason", reason)).transpose()?;
         Execution::act(slf, &fields).map(|_| ())
     }
 
@@ -212,12 +160,8 @@ impl Execution {
             return Err(bridge::missing(slf.py(), Kind::Wait, "reason"));
         }
         let mut fields = Fields::new(Kind::Wait);
-        fields.wait = Some(bridge::choice(
-            "reason",
-            reason,
-            &WaitReason::NAMES,
-            WaitReason::parse,
-        )?);
+        fields.wait =
+            Some(bridge::choice("reason", reason, &WaitReason::NAMES, WaitReason::parse)?);
         Execution::act(slf, &fields).map(|_| ())
     }
 
@@ -259,9 +203,7 @@ impl Execution {
     #[pyo3(signature = (reason=None))]
     fn cancel(slf: &Bound<'_, Execution>, reason: Given<'_, '_>) -> PyResult<()> {
         let mut fields = Fields::new(Kind::Cancel);
-        fields.reason = reason
-            .map(|reason| bridge::note("reason", reason))
-            .transpose()?;
+        fields.reason = reason.map(|reason| bridge::note("reason", reason)).transpose()?;
         Execution::act(slf, &fields).map(|_| ())
     }
 
@@ -280,19 +222,10 @@ impl Execution {
         source: Given<'_, 'py>,
         callable_id: Given<'_, 'py>,
         place: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         let (step_type, parent) = (r#type, parent_step_id);
-        let new = NewStep {
-            name,
-            step_id,
-            step_type,
-            key,
-            parent,
-            input,
-            source,
-            callable_id,
-            place,
-        };
+        let new =
+            NewStep { name, step_id, step_type, key, parent, input, source, callable_id, place };
         Execution::make(slf, Kind::StepScheduled, &new)
     }
 
@@ -311,19 +244,10 @@ impl Execution {
         source: Given<'_, 'py>,
         callable_id: Given<'_, 'py>,
         place: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         let (step_type, parent) = (r#type, parent_step_id);
-        let new = NewStep {
-            name,
-            step_id,
-            step_type,
-            key,
-            parent,
-            input,
-            source,
-            callable_id,
-            place,
-        };
+        let new =
+            NewStep { name, step_id, step_type, key, parent, input, source, callable_id, place };
         Execution::make(slf, Kind::StepStarted, &new)
     }
 
@@ -333,12 +257,13 @@ impl Execution {
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         output: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         let mut fields = Fields::new(Kind::StepCompleted);
-        fields.step = step_ref(slf, Some(step_id))?.id()?;
+        let step = step_ref(slf, Some(step_id))?;
+        fields.step = step.id()?;
         let output = bridge::payload(output)?;
         fields.output = output.as_ref().map(|output| output.text()).transpose()?;
-        Execution::one(slf, &fields)
+        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
     }
 
     /// Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`.
@@ -348,7 +273,7 @@ impl Execution {
         step_id: &Bound<'py, PyAny>,
         error: &Bound<'py, PyAny>,
         retry_at: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         Execution::end_with_error(slf, Kind::StepRetrying, step_id, error, retry_at)
     }
 
@@ -357,7 +282,7 @@ impl Execution {
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         error: &Bound<'py, PyAny>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         Execution::end_with_error(slf, Kind::StepFailed, step_id, error, None)
     }
 
@@ -367,7 +292,7 @@ impl Execution {
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         reason: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         Execution::end_with_reason(slf, Kind::StepSkipped, step_id, reason)
     }
 
@@ -377,7 +302,7 @@ impl Execution {
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         reason: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         Execution::end_with_reason(slf, Kind::StepCancelled, step_id, reason)
     }
 
@@ -387,136 +312,21 @@ impl Execution {
         step_id: &Bound<'py, PyAny>,
         counter: &Bound<'py, PyAny>,
         amount: &Bound<'py, PyAny>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         let amount_micros: i64 = MICROS.get(slf.py())?.call1((amount,))?.extract()?;
         let mut fields = Fields::new(Kind::StepUsage);
-        fields.step = step_ref(slf, Some(step_id))?.id()?;
-        fields.counter = given(Some(counter))
-            .map(|counter| bridge::label("counter", counter))
-            .transpose()?;
-        for (missing, field) in [
-            (fields.step.is_none(), "step_id"),
-            (counter.is_none(), "counter"),
-        ] {
+        let step = step_ref(slf, Some(step_id))?;
+        fields.step = step.id()?;
+        fields.counter =
+            given(Some(counter)).map(|counter| bridge::label("counter", counter)).transpose()?;
+        for (missing, field) in [(fields.step.is_none(), "step_id"), (counter.is_none(), "counter")]
+        {
             if missing {
                 return Err(bridge::missing(slf.py(), fields.kind, field));
             }
         }
         fields.amount_micros = amount_micros;
-        Execution::one(slf, &fields)
-    }
-
-    /// Makes many steps that are to start later, as one action: all or none.
-    ///
-    /// `names` is one name for all or one each. `count` says how many where no sequence does. An error carries the
-    /// `index` of the first offending element.
-    #[pyo3(signature = (names=None, *, steps=None, count=None, r#type=None, keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None),
-           text_signature = "($self, names=None, *, steps=None, count=None, type='function', keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None)")]
-    #[allow(clippy::too_many_arguments)]
-    fn schedule_steps<'py>(
-        slf: &Bound<'py, Execution>,
-        names: Given<'_, 'py>,
-        steps: Given<'_, 'py>,
-        count: Given<'_, 'py>,
-        r#type: Given<'_, 'py>,
-        keys: Given<'_, 'py>,
-        parent_step_id: Given<'_, 'py>,
-        input: Given<'_, 'py>,
-        inputs: Given<'_, 'py>,
-        source: Given<'_, 'py>,
-        callable_id: Given<'_, 'py>,
-        places: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let new = (
-            names,
-            steps,
-            r#type,
-            keys,
-            parent_step_id,
-            input,
-            inputs,
-            source,
-            callable_id,
-            places,
-        );
-        let given = BULK_NEW.get(slf.py())?.call1(new)?;
-        Execution::many(slf, Kind::StepsScheduled, &given, count)
-    }
-
-    /// Makes many steps that run at once, or starts the pending ones given as `steps`; see `schedule_steps`.
-    #[pyo3(signature = (names=None, *, steps=None, count=None, r#type=None, keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None),
-           text_signature = "($self, names=None, *, steps=None, count=None, type='function', keys=None, parent_step_id=None, input=None, inputs=None, source=None, callable_id=None, places=None)")]
-    #[allow(clippy::too_many_arguments)]
-    fn start_steps<'py>(
-        slf: &Bound<'py, Execution>,
-        names: Given<'_, 'py>,
-        steps: Given<'_, 'py>,
-        count: Given<'_, 'py>,
-        r#type: Given<'_, 'py>,
-        keys: Given<'_, 'py>,
-        parent_step_id: Given<'_, 'py>,
-        input: Given<'_, 'py>,
-        inputs: Given<'_, 'py>,
-        source: Given<'_, 'py>,
-        callable_id: Given<'_, 'py>,
-        places: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let new = (
-            names,
-            steps,
-            r#type,
-            keys,
-            parent_step_id,
-            input,
-            inputs,
-            source,
-            callable_id,
-            places,
-        );
-        let given = BULK_NEW.get(slf.py())?.call1(new)?;
-        Execution::many(slf, Kind::StepsStarted, &given, count)
-    }
-
-    /// Ends many running steps well, with one output each or the same for all; all or none.
-    #[pyo3(signature = (steps, outputs=None, *, output=None))]
-    fn complete_steps<'py>(
-        slf: &Bound<'py, Execution>,
-        steps: &Bound<'py, PyAny>,
-        outputs: Given<'_, 'py>,
-        output: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let fields = [
-            ("steps", Some(steps)),
-            ("output", output),
-            ("outputs", outputs),
-        ];
-        Execution::ended(slf, Kind::StepsCompleted, &fields)
-    }
-
-    /// Ends many running or pending steps with one error each or the same for all; all or none.
-    #[pyo3(signature = (steps, errors=None, *, error=None))]
-    fn fail_steps<'py>(
-        slf: &Bound<'py, Execution>,
-        steps: &Bound<'py, PyAny>,
-        errors: Given<'_, 'py>,
-        error: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let fields = [("steps", Some(steps)), ("error", error), ("errors", errors)];
-        Execution::ended(slf, Kind::StepsFailed, &fields)
-    }
-
-    /// Ends many pending or running steps before their results; all or none.
-    #[pyo3(signature = (steps, reason=None))]
-    fn cancel_steps<'py>(
-        slf: &Bound<'py, Execution>,
-        steps: &Bound<'py, PyAny>,
-        reason: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        Execution::ended(
-            slf,
-            Kind::StepsCancelled,
-            &[("steps", Some(steps)), ("reason", reason)],
-        )
+        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
     }
 }
 
@@ -527,20 +337,15 @@ impl Execution {
         step_id: &Bound<'py, PyAny>,
         error: &Bound<'py, PyAny>,
         retry_at: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         let py = slf.py();
         let mut fields = Fields::new(kind);
-        fields.step = step_ref(slf, Some(step_id))?.id()?;
-        let error = given(Some(error))
-            .map(|error| bridge::encoded("error", error))
-            .transpose()?;
+        let step = step_ref(slf, Some(step_id))?;
+        fields.step = step.id()?;
+        let error = given(Some(error)).map(|error| bridge::encoded("error", error)).transpose()?;
         if let Some(retry_at) = given(retry_at) {
-            fields.retry_at = Some(
-                bridge::TO_NS
-                    .get(py)?
-                    .call1((retry_at, "retry_at"))?
-                    .extract()?,
-            );
+            fields.retry_at =
+                Some(bridge::TO_NS.get(py)?.call1((retry_at, "retry_at"))?.extract()?);
         }
         if fields.step.is_none() {
             return Err(bridge::missing(py, kind, "step_id"));
@@ -549,7 +354,7 @@ impl Execution {
             return Err(bridge::missing(py, kind, "error"));
         };
         fields.error = Some(error.text()?);
-        Execution::one(slf, &fields)
+        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
     }
 
     fn end_with_reason<'py>(
@@ -557,12 +362,11 @@ impl Execution {
         kind: Kind,
         step_id: &Bound<'py, PyAny>,
         reason: Given<'_, 'py>,
-    ) -> PyResult<Step> {
+    ) -> PyResult<Bound<'py, Step>> {
         let mut fields = Fields::new(kind);
-        fields.step = step_ref(slf, Some(step_id))?.id()?;
-        fields.reason = given(reason)
-            .map(|reason| bridge::note("reason", reason))
-            .transpose()?;
-        Execution::one(slf, &fields)
+        let step = step_ref(slf, Some(step_id))?;
+        fields.step = step.id()?;
+        fields.reason = given(reason).map(|reason| bridge::note("reason", reason)).transpose()?;
+        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
     }
 }

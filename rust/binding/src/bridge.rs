@@ -18,18 +18,12 @@ pub struct Import {
 
 impl Import {
     pub const fn new(module: &'static str, name: &'static str) -> Import {
-        Import {
-            module,
-            name,
-            cell: PyOnceLock::new(),
-        }
+        Import { module, name, cell: PyOnceLock::new() }
     }
 
     pub fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         let found = self.cell.get_or_try_init(py, || {
-            py.import(self.module)?
-                .getattr(self.name)
-                .map(Bound::unbind)
+            py.import(self.module)?.getattr(self.name).map(Bound::unbind)
         })?;
         Ok(found.bind(py))
     }
@@ -153,9 +147,7 @@ pub fn payload<'py>(value: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Payloa
         if let Ok(text) = string.to_str()
             && text.len() < MAX_PAYLOAD_BYTES / 6
         {
-            let mut json = Vec::with_capacity(text.len() + 2);
-            push_string(&mut json, text);
-            return Ok(Some(Payload::Own(String::from_utf8(json)?)));
+            return Ok(Some(Payload::Own(quoted(text)?)));
         }
     } else if let Ok(flag) = value.cast_exact::<PyBool>() {
         let word = if flag.is_true() { "true" } else { "false" };
@@ -166,6 +158,19 @@ pub fn payload<'py>(value: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Payloa
         return Ok(Some(Payload::Own(number.to_string())));
     }
     shared(ENCODE.get(value.py())?.call1((value,))?).map(Some)
+}
+
+fn quoted(text: &str) -> PyResult<String> {
+    if stepwell_core::is_plain(text) {
+        let mut json = String::with_capacity(text.len() + 2);
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+        return Ok(json);
+    }
+    let mut json = Vec::with_capacity(text.len() + 16);
+    push_string(&mut json, text);
+    Ok(String::from_utf8(json)?)
 }
 
 /// The JSON of an `error` or of a `source`.
@@ -179,8 +184,7 @@ fn shared(json: Bound<'_, PyAny>) -> PyResult<Payload<'_>> {
 
 /// A payload as a user sees it, decoded afresh.
 pub fn decoded<'py>(py: Python<'py>, json: Option<String>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    json.map(|json| DECODE.get(py)?.call1((PyBytes::new(py, json.as_bytes()),)))
-        .transpose()
+    json.map(|json| DECODE.get(py)?.call1((PyBytes::new(py, json.as_bytes()),))).transpose()
 }
 
 /// An error as a user sees it.
@@ -188,12 +192,8 @@ pub fn shown_error<'py>(
     py: Python<'py>,
     json: Option<String>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    json.map(|json| {
-        ERROR_FROM_JSON
-            .get(py)?
-            .call1((PyBytes::new(py, json.as_bytes()),))
-    })
-    .transpose()
+    json.map(|json| ERROR_FROM_JSON.get(py)?.call1((PyBytes::new(py, json.as_bytes()),)))
+        .transpose()
 }
 
 /// A time as an aware datetime.
@@ -210,20 +210,13 @@ pub struct Members {
 
 impl Members {
     pub const fn new(name: &'static str, names: &'static [&'static str]) -> Members {
-        Members {
-            name,
-            names,
-            cell: PyOnceLock::new(),
-        }
+        Members { name, names, cell: PyOnceLock::new() }
     }
 
     pub fn get<'py>(&self, py: Python<'py>, position: usize) -> PyResult<Bound<'py, PyAny>> {
         let members = self.cell.get_or_try_init(py, || {
             let class = py.import("stepwell._spec")?.getattr(self.name)?;
-            let members = self
-                .names
-                .iter()
-                .map(|name| class.call1((*name,)).map(Bound::unbind));
+            let members = self.names.iter().map(|name| class.call1((*name,)).map(Bound::unbind));
             members.collect::<PyResult<Vec<_>>>()
         })?;
         let member = members.get(position);

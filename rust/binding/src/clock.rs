@@ -7,9 +7,7 @@ use pyo3::prelude::*;
 use stepwell_core::clock::Anchor;
 
 fn wall() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -20,15 +18,11 @@ struct Source {
 
 impl Source {
     fn new() -> Source {
-        Source {
-            start: Instant::now(),
-            anchor: Anchor::new(0, wall()),
-        }
+        Source { start: Instant::now(), anchor: Anchor::new(0, wall()) }
     }
 
     fn now(&self) -> i64 {
-        self.anchor
-            .utc(self.start.elapsed().as_nanos() as i64, wall)
+        self.anchor.utc(self.start.elapsed().as_nanos() as i64, wall)
     }
 }
 
@@ -52,9 +46,7 @@ pub struct SystemClock {
 impl SystemClock {
     #[new]
     fn new() -> SystemClock {
-        SystemClock {
-            source: Source::new(),
-        }
+        SystemClock { source: Source::new() }
     }
 
     /// The time in UTC ns since 1970.

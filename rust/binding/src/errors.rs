@@ -30,17 +30,13 @@ pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
         Error::UnknownStep(id) => about_step(py, "unknown_step", *id),
         Error::DuplicateStep(id) => about_step(py, "duplicate_step", *id),
         Error::StepAlreadyDescribed(id) => about_step(py, "step_already_described", *id),
-        Error::StepNameDiffers {
-            id,
-            expected,
-            given,
-        } => refuse(py, "step_name_differs", (step_text(*id), expected, given)),
+        Error::StepNameDiffers { id, expected, given } => {
+            refuse(py, "step_name_differs", (step_text(*id), expected, given))
+        }
         Error::At { index, error } => indexed(py, *index, error),
-        Error::QuotaExceeded {
-            limit,
-            used,
-            maximum,
-        } => refuse(py, "quota_exceeded", (*limit, *used, *maximum)),
+        Error::QuotaExceeded { limit, used, maximum } => {
+            refuse(py, "quota_exceeded", (*limit, *used, *maximum))
+        }
         Error::NotAnAction => refuse(py, "not_an_action", ()),
         Error::NotAnExecution => refuse(py, "not_an_execution", ()),
         Error::NewerExecution { found } => refuse(py, "newer_execution", (*found, FORMAT)),
@@ -55,17 +51,13 @@ fn raise_value(py: Python<'_>, error: &Error) -> PyErr {
         Error::BadLabel { what, limit } => refuse(py, "bad_label", (what, *limit)),
         Error::BadNote { what } => refuse(py, "bad_note", (*what, MAX_NOTE_CHARS)),
         Error::InvalidId { text, prefix } => refuse(py, "invalid_id", (text, *prefix)),
-        Error::NotAChoice {
-            what,
-            value,
-            choices,
-        } => refuse(py, "not_a_choice", (*what, value, choices.to_vec())),
+        Error::NotAChoice { what, value, choices } => {
+            refuse(py, "not_a_choice", (*what, value, choices.to_vec()))
+        }
         Error::MissingField { kind, field } => refuse(py, "missing_field", (kind.name(), *field)),
-        Error::LengthDiffers {
-            what,
-            expected,
-            given,
-        } => refuse(py, "length_differs", (*what, *expected, *given)),
+        Error::LengthDiffers { what, expected, given } => {
+            refuse(py, "length_differs", (*what, *expected, *given))
+        }
         Error::OneOrMany { one, many } => refuse(py, "one_or_many", (*one, *many)),
         Error::BulkTooLarge { given } => refuse(py, "bulk_too_large", (*given, MAX_BULK_STEPS)),
         Error::TimeRange { what } => refuse(py, "time_range", (*what,)),

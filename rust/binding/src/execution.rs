@@ -1,25 +1,20 @@
 //! The class `Execution`: the core behind a lock, and what it shows of itself.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyDict, PyList};
-use stepwell_core::spec::{ExecutionState, INITIAL, Kind, ParentType, WaitReason};
-use stepwell_core::spec::{execution_transition, returns};
+use pyo3::types::PyDict;
+use stepwell_core::spec::ParentType;
 use stepwell_core::{Execution as Core, Header, Id, Limits, Link};
 
-use crate::bridge::{self, Import, Members};
+use crate::bridge::{self, Import};
 use crate::step::Step;
 
-static STATES: Members = Members::new("ExecutionState", &ExecutionState::NAMES);
-static WAITS: Members = Members::new("WaitReason", &WaitReason::NAMES);
-static STEPS: Import = Import::new("stepwell.steps", "Steps");
 static CONTEXT: Import = Import::new("stepwell.model", "TenantContext");
-static PARENT: Import = Import::new("stepwell.model", "ParentLink");
+pub static PARENT: Import = Import::new("stepwell.model", "ParentLink");
 static WARN: Import = Import::new("stepwell.model", "warn");
 static NOW: Import = Import::new("stepwell.fields", "now");
 static STEP_ID: Import = Import::new("stepwell.fields", "step_id");
@@ -40,18 +35,6 @@ pub struct Execution {
     context: Option<Py<PyAny>>,
 }
 
-/// What an execution has used, by counter.
-pub fn usage<'py>(
-    py: Python<'py>,
-    usage: &BTreeMap<Box<str>, i64>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let found = PyDict::new(py);
-    for (counter, amount) in usage {
-        found.set_item(&**counter, *amount as f64 / 1e6)?;
-    }
-    Ok(found)
-}
-
 impl Execution {
     pub fn wrap(
         core: Core,
@@ -59,13 +42,7 @@ impl Execution {
         ids: Option<Py<PyAny>>,
         context: Option<Py<PyAny>>,
     ) -> Execution {
-        Execution {
-            id: core.header().id,
-            core: Mutex::new(core),
-            clock,
-            ids,
-            context,
-        }
+        Execution { id: core.header().id, core: Mutex::new(core), clock, ids, context }
     }
 
     /// Runs something on the core under its lock. No Python runs in there. A panic is an `InternalError`, and so is
@@ -77,11 +54,7 @@ impl Execution {
         }));
         match done {
             Ok(Some(found)) => Ok(found),
-            Ok(None) => Err(bridge::refuse(
-                py,
-                "internal",
-                ("the execution broke before",),
-            )),
+            Ok(None) => Err(bridge::refuse(py, "internal", ("the execution broke before",))),
             Err(_) => Err(bridge::refuse(py, "internal", ("the core panicked",))),
         }
     }
@@ -96,9 +69,11 @@ impl Execution {
         py: Python<'_>,
         change: impl FnOnce(&mut Core) -> Result<T, stepwell_core::Error>,
     ) -> PyResult<T> {
-        let (done, warnings) = self.locked(py, |core| (change(core), core.take_warnings()))?;
+        let (done, warned) = self.locked(py, |core| (change(core), core.has_warnings()))?;
         let done = done.map_err(|error| crate::errors::raise(py, &error))?;
-        self.warn(py, warnings)?;
+        if warned {
+            self.warn(py, self.locked(py, Core::take_warnings)?)?;
+        }
         Ok(done)
     }
 
@@ -144,15 +119,13 @@ impl Execution {
 
     /// The time, never before the last action.
     pub fn now(&self, py: Python<'_>) -> PyResult<i64> {
-        Ok(self
-            .clock_now(py)?
-            .max(self.read(py, |core| core.status().last)?))
+        Ok(self.clock_now(py)?.max(self.read(py, |core| core.status().last)?))
     }
 
-    /// A new id for a step.
-    pub fn new_step_id(&self, py: Python<'_>) -> PyResult<Id> {
+    /// A new id for a step; `at` is the time of the process's clock, 0 if it was not read.
+    pub fn new_step_id(&self, py: Python<'_>, at: i64) -> PyResult<Id> {
         match &self.ids {
-            None => crate::ids::new_id(),
+            None => crate::ids::new_id(if at == 0 { crate::clock::now() } else { at }),
             Some(ids) => {
                 let made = ids.bind(py).call1(("step",))?;
                 bridge::id(&STEP_ID.get(py)?.call1(("step_id", made))?, "step")
@@ -169,17 +142,7 @@ impl Execution {
     }
 
     pub fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.context
-            .as_ref()
-            .map(|context| context.bind(py).clone())
-    }
-
-    fn json(
-        &self,
-        py: Python<'_>,
-        read: impl FnOnce(&Core) -> Option<&str>,
-    ) -> PyResult<Option<String>> {
-        self.read(py, |core| read(core).map(str::to_owned))
+        self.context.as_ref().map(|context| context.bind(py).clone())
     }
 }
 
@@ -214,19 +177,10 @@ fn link(parent: &Bound<'_, PyAny>) -> PyResult<Link> {
         return Err(bridge::refuse(parent.py(), "not_a_parent", (parent,)));
     }
     let parse = ParentType::parse;
-    let parent_type = bridge::choice(
-        "parent_type",
-        &parent.getattr("parent_type")?,
-        &ParentType::NAMES,
-        parse,
-    )?;
-    let parent_id = bridge::label("parent_id", &parent.getattr("parent_id")?)?
-        .as_ref()
-        .into();
-    Ok(Link {
-        parent_type,
-        parent_id,
-    })
+    let parent_type =
+        bridge::choice("parent_type", &parent.getattr("parent_type")?, &ParentType::NAMES, parse)?;
+    let parent_id = bridge::label("parent_id", &parent.getattr("parent_id")?)?.as_ref().into();
+    Ok(Link { parent_type, parent_id })
 }
 
 #[pymethods]
@@ -251,7 +205,7 @@ impl Execution {
         let id = match (given(id), ids) {
             (Some(id), _) => bridge::id(id, "exec")?,
             (None, Some(ids)) => bridge::id(&ids.call1(("exec",))?, "exec")?,
-            (None, None) => crate::ids::new_id()?,
+            (None, None) => crate::ids::new_id(crate::clock::now())?,
         };
         let context = match given(tenant) {
             Some(tenant) if tenant.is_instance(CONTEXT.get(py)?)? => Some(tenant.clone()),
@@ -280,36 +234,27 @@ impl Execution {
         let limits = context.as_ref().map(limits).transpose()?.flatten();
         let keep = |value: Option<&Bound<'_, PyAny>>| value.map(|value| value.clone().unbind());
         let core = Core::new(header, at, limits);
-        Ok(Execution::wrap(
-            core,
-            keep(given(clock)),
-            keep(ids),
-            context.map(Bound::unbind),
-        ))
+        let made = Execution::wrap(core, keep(given(clock)), keep(ids), context.map(Bound::unbind));
+        made.change(py, Core::check_input)?;
+        Ok(made)
     }
 
     /// The execution with this id, a TypeID `exec_…`; only before its first action.
     #[classattr]
     fn with_id(py: Python<'_>) -> PyResult<Py<PyAny>> {
-        py.import("stepwell.builder")?
-            .getattr("with_id")
-            .map(Bound::unbind)
+        py.import("stepwell.builder")?.getattr("with_id").map(Bound::unbind)
     }
 
     /// The execution with this tenant; only before its first action.
     #[classattr]
     fn with_tenant(py: Python<'_>) -> PyResult<Py<PyAny>> {
-        py.import("stepwell.builder")?
-            .getattr("with_tenant")
-            .map(Bound::unbind)
+        py.import("stepwell.builder")?.getattr("with_tenant").map(Bound::unbind)
     }
 
     /// The execution with this schema version; only before its first action.
     #[classattr]
     fn with_schema_version(py: Python<'_>) -> PyResult<Py<PyAny>> {
-        py.import("stepwell.builder")?
-            .getattr("with_schema_version")
-            .map(Bound::unbind)
+        py.import("stepwell.builder")?.getattr("with_schema_version").map(Bound::unbind)
     }
 
     /// What `builder.Builder` makes a changed copy by.
@@ -321,20 +266,11 @@ impl Execution {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        if this.read(py, |core| {
-            core.status().version > 0 || core.head().is_some()
-        })? {
+        if this.read(py, |core| core.status().version > 0 || core.head().is_some())? {
             return Err(bridge::refuse(py, "already_started", (name,)));
         }
         let seed = PyDict::new(py);
-        for name in [
-            "id",
-            "parent",
-            "schema_version",
-            "blueprint",
-            "key",
-            "input",
-        ] {
+        for name in ["id", "parent", "schema_version", "blueprint", "key", "input"] {
             seed.set_item(name, slf.getattr(name)?)?;
         }
         seed.set_item("tenant", this.owner(py)?)?;
@@ -350,197 +286,28 @@ impl Execution {
         let this = slf.get();
         let seed = PyDict::new(py);
         seed.set_item("tenant", this.owner(py)?)?;
-        seed.set_item("parent", PARENT.get(py)?.call1(("execution", this.id()))?)?;
+        seed.set_item("parent", PARENT.get(py)?.call1(("execution", this.id.text("exec")))?)?;
         seed.set_item("clock", &this.clock)?;
         seed.set_item("ids", &this.ids)?;
         slf.get_type().call((), Some(&seed))
     }
 
-    /// The execution's id, a TypeID `exec_…`.
-    #[getter]
-    fn id(&self) -> String {
-        self.id.text("exec")
-    }
-
-    /// Who owns it; required by everything that stores.
-    #[getter]
-    fn tenant_id(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.json(py, |core| core.header().tenant.as_deref())
-    }
-
-    /// Where in its lifecycle the execution is.
-    #[getter]
-    fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        STATES.get(py, self.read(py, |core| core.status().state as usize)?)
-    }
-
-    /// Why it waits, while it does.
-    #[getter]
-    fn wait_reason<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let reason = self.read(py, Core::wait_reason)?;
-        reason
-            .map(|reason| WAITS.get(py, reason as usize))
-            .transpose()
-    }
-
-    /// Why it was paused or cancelled.
-    #[getter]
-    fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.json(py, |core| core.status().reason.as_deref())
-    }
-
-    /// What started it.
-    #[getter]
-    fn parent<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let link = self.read(py, |core| core.header().parent.clone())?;
-        let shown = |link: Link| {
-            PARENT
-                .get(py)?
-                .call1((link.parent_type.name(), &*link.parent_id))
-        };
-        link.map(shown).transpose()
-    }
-
-    /// The steps by id in the order in which they were made; read-only and live.
-    #[getter]
-    fn steps<'py>(slf: &Bound<'py, Execution>) -> PyResult<Bound<'py, PyAny>> {
-        STEPS.get(slf.py())?.call1((slf,))
-    }
-
-    /// The ids of the steps in the order in which they were made.
-    #[getter]
-    fn step_order<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let ids: Vec<Id> =
-            self.read(py, |core| core.steps().iter().map(|step| step.id).collect())?;
-        PyList::new(py, ids.into_iter().map(bridge::step_text))
-    }
-
-    /// The version of the code and its values that the journal was written with.
-    #[getter]
-    fn schema_version(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.json(py, |core| core.header().schema_version.as_deref())
-    }
-
-    /// The name of the blueprint.
-    #[getter]
-    fn blueprint(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.json(py, |core| core.header().blueprint.as_deref())
-    }
-
-    /// The user's own key.
-    #[getter]
-    fn key(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.json(py, |core| core.header().key.as_deref())
-    }
-
-    /// What it was given, decoded afresh on each read.
-    #[getter]
-    fn input<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        bridge::decoded(py, self.json(py, |core| core.header().input.as_deref())?)
-    }
-
-    /// What it completed with, decoded afresh on each read.
-    #[getter]
-    fn output<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        bridge::decoded(py, self.json(py, |core| core.status().output.as_deref())?)
-    }
-
-    /// Why it failed.
-    #[getter]
-    fn error<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        bridge::shown_error(py, self.json(py, |core| core.status().error.as_deref())?)
-    }
-
-    /// What all its steps used, by counter.
-    #[getter]
-    fn usage<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        usage(py, &self.read(py, |core| core.usage().clone())?)
-    }
-
-    /// When it was made, in UTC.
-    #[getter]
-    fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        bridge::datetime(py, Some(self.read(py, |core| core.status().created)?))
-    }
-
-    /// When it was first planned or started, in UTC.
-    #[getter]
-    fn started_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        bridge::datetime(py, self.read(py, |core| core.status().started)?)
-    }
-
-    /// When it reached its last state, in UTC.
-    #[getter]
-    fn ended_at<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        bridge::datetime(py, self.read(py, |core| core.status().ended)?)
-    }
-
-    /// Milliseconds from the start to the end, or so far; `None` before the start.
-    #[getter]
-    fn duration_ms(&self, py: Python<'_>) -> PyResult<Option<f64>> {
-        let (started, ended) =
-            self.read(py, |core| (core.status().started, core.status().ended))?;
-        let Some(started) = started else {
-            return Ok(None);
-        };
-        let end = ended.map_or_else(|| self.now(py), Ok)?;
-        Ok(Some((end - started) as f64 / 1e6))
-    }
-
-    /// Whether no action leads out of its state.
-    #[getter]
-    fn is_terminal(&self, py: Python<'_>) -> PyResult<bool> {
-        self.read(py, |core| core.status().state.is_terminal())
-    }
-
-    /// Whether it has begun and not ended.
-    #[getter]
-    fn is_active(&self, py: Python<'_>) -> PyResult<bool> {
-        self.read(py, |core| {
-            core.status().state != INITIAL && !core.status().state.is_terminal()
-        })
-    }
-
-    /// Whether `resume` is allowed now.
-    #[getter]
-    fn can_resume(&self, py: Python<'_>) -> PyResult<bool> {
-        let state = self.read(py, |core| core.status().state)?;
-        Ok(returns(Kind::Resume, state) || execution_transition(Kind::Resume, state).is_some())
-    }
-
-    /// How many actions were applied.
-    #[getter]
-    fn version(&self, py: Python<'_>) -> PyResult<i64> {
-        self.read(py, |core| core.status().version)
-    }
-
-    /// The digest of the last record that was drained, in hex; `None` before the first.
-    #[getter]
-    fn head(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.json(py, Core::head)
-    }
-
     fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
-        self.id().into_pyobject(py)?.hash()
+        self.id.text("exec").into_pyobject(py)?.hash()
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         self.read(py, |core| {
             let (status, steps) = (core.status(), core.steps().len());
             let (id, state) = (core.header().id.text("exec"), status.state.name());
-            format!(
-                "<Execution {id} {state} version={} steps={steps}>",
-                status.version
-            )
+            format!("<Execution {id} {state} version={} steps={steps}>", status.version)
         })
     }
 
     /// Executions are not made by inheritance.
     #[classmethod]
     fn __init_subclass__(_cls: &Bound<'_, pyo3::types::PyType>) -> PyResult<()> {
-        Err(PyTypeError::new_err(
-            "type 'stepwell.Execution' is not an acceptable base type",
-        ))
+        Err(PyTypeError::new_err("type 'stepwell.Execution' is not an acceptable base type"))
     }
 }
 
@@ -549,7 +316,10 @@ impl Execution {
     fn owner(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         match self.context(py) {
             Some(context) => Ok(context.unbind()),
-            None => Ok(self.tenant_id(py)?.into_pyobject(py)?.unbind()),
+            None => Ok(self
+                .json(py, |core| core.header().tenant.as_deref())?
+                .into_pyobject(py)?
+                .unbind()),
         }
     }
 
@@ -558,14 +328,8 @@ impl Execution {
         let this = slf.get();
         let id = this.read(slf.py(), |core| core.steps().get(index).map(|step| step.id))?;
         match id {
-            Some(id) => Ok(Step {
-                execution: slf.clone().unbind(),
-                index,
-                id,
-            }),
-            None => Err(pyo3::exceptions::PyIndexError::new_err(
-                "step index out of range",
-            )),
+            Some(id) => Ok(Step { execution: slf.clone().unbind(), index, id }),
+            None => Err(pyo3::exceptions::PyIndexError::new_err("step index out of range")),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! New ids.
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
 use stepwell_core::Id;
+
+use crate::clock;
 
 const POOL: usize = 4096;
 
@@ -16,18 +17,10 @@ struct Inner {
 
 impl Inner {
     fn new() -> Inner {
-        Inner {
-            source: stepwell_core::IdSource::default(),
-            pool: Box::new([0; POOL]),
-            used: POOL,
-        }
+        Inner { source: stepwell_core::IdSource::default(), pool: Box::new([0; POOL]), used: POOL }
     }
 
-    fn draw(&mut self, count: Option<u32>) -> PyResult<Id> {
-        let ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
+    fn draw(&mut self, ms: i64, count: Option<u32>) -> PyResult<Id> {
         let (pool, used) = (&mut self.pool, &mut self.used);
         let mut failed = None;
         let random = |bytes: &mut [u8]| {
@@ -38,7 +31,6 @@ impl Inner {
             bytes.copy_from_slice(&pool[*used..*used + bytes.len()]);
             *used += bytes.len();
         };
-        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
         let id = match count {
             None => self.source.next(ms, random),
             Some(count) => self.source.reserve(ms, count, random),
@@ -47,9 +39,7 @@ impl Inner {
             None => Ok(id),
             Some(error) => {
                 *self = Inner::new();
-                Err(pyo3::exceptions::PyOSError::new_err(format!(
-                    "no random numbers: {error}"
-                )))
+                Err(pyo3::exceptions::PyOSError::new_err(format!("no random numbers: {error}")))
             }
         }
     }
@@ -62,9 +52,9 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A new id of the process's source.
-pub fn new_id() -> PyResult<Id> {
-    lock(&PROCESS).draw(None)
+/// A new id of the process's source, at this time in UTC ns.
+pub fn new_id(at: i64) -> PyResult<Id> {
+    lock(&PROCESS).draw(at / 1_000_000, None)
 }
 
 /// Starts afresh, in a child of `fork`.
@@ -96,20 +86,18 @@ impl IdSource {
 impl IdSource {
     #[new]
     fn new() -> IdSource {
-        IdSource {
-            own: Some(Mutex::new(Inner::new())),
-        }
+        IdSource { own: Some(Mutex::new(Inner::new())) }
     }
 
     /// A new id with this prefix.
     #[pyo3(signature = (prefix))]
     fn __call__(&self, prefix: &str) -> PyResult<String> {
-        Ok(lock(self.inner()).draw(None)?.text(prefix))
+        Ok(lock(self.inner()).draw(clock::now() / 1_000_000, None)?.text(prefix))
     }
 
     /// The first of `count` consecutive new ids with this prefix.
     fn reserve(&self, prefix: &str, count: u32) -> PyResult<String> {
-        Ok(lock(self.inner()).draw(Some(count))?.text(prefix))
+        Ok(lock(self.inner()).draw(clock::now() / 1_000_000, Some(count))?.text(prefix))
     }
 
     fn __repr__(&self) -> &'static str {

@@ -19,9 +19,7 @@ static RESTORED: Import = Import::new("stepwell.steps", "restored_execution");
 type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 fn keep(value: Given<'_, '_>) -> Option<Py<PyAny>> {
-    value
-        .filter(|value| !value.is_none())
-        .map(|value| value.clone().unbind())
+    value.filter(|value| !value.is_none()).map(|value| value.clone().unbind())
 }
 
 fn json<'py>(action: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
@@ -38,10 +36,7 @@ fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
     let py = record.py();
     let record = match record.cast_into::<PyBytes>() {
         Ok(body) => {
-            return Ok(Given4 {
-                body,
-                columns: None,
-            });
+            return Ok(Given4 { body, columns: None });
         }
         Err(error) => error.into_inner(),
     };
@@ -49,10 +44,7 @@ fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
         && columns.len() == 4
         && let Ok(body) = columns.get_item(3)?.cast_into::<PyBytes>()
     {
-        return Ok(Given4 {
-            body,
-            columns: Some(columns),
-        });
+        return Ok(Given4 { body, columns: Some(columns) });
     }
     Err(bridge::refuse(py, "not_record_columns", (index,)))
 }
@@ -60,15 +52,10 @@ fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
 /// What stands beside the body of a record; what is not of its type is as good as another value.
 fn beside(columns: &Bound<'_, PyTuple>) -> (i64, i64, String) {
     let whole = |position: usize| {
-        columns
-            .get_item(position)
-            .is_ok_and(|item| item.is_exact_instance_of::<PyInt>())
+        columns.get_item(position).is_ok_and(|item| item.is_exact_instance_of::<PyInt>())
     };
     if whole(0) && whole(1) {
-        columns
-            .get_slice(0, 3)
-            .extract()
-            .unwrap_or((-1, -1, String::new()))
+        columns.get_slice(0, 3).extract().unwrap_or((-1, -1, String::new()))
     } else {
         (-1, -1, String::new())
     }
@@ -89,12 +76,8 @@ fn replayed(
         let index = replay.next();
         let given = record(index, item?)?;
         let columns = given.columns.map(|columns| beside(&columns));
-        let columns = columns
-            .as_ref()
-            .map(|(seq, at, kind)| (*seq, *at, kind.as_str()));
-        replay
-            .take(given.body.as_bytes(), columns)
-            .map_err(|fault| raise(index, &fault))?;
+        let columns = columns.as_ref().map(|(seq, at, kind)| (*seq, *at, kind.as_str()));
+        replay.take(given.body.as_bytes(), columns).map_err(|fault| raise(index, &fault))?;
     }
     let last = (replay.next() - 1).max(0);
     replay.finish(version).map_err(|fault| raise(last, &fault))
@@ -113,11 +96,7 @@ impl Execution {
             return Ok(None);
         };
         let found = slf.get().read(slf.py(), |core| core.steps().find(id))?;
-        Ok(found.map(|index| Step {
-            execution: slf.clone().unbind(),
-            index,
-            id,
-        }))
+        Ok(found.map(|index| Step { execution: slf.clone().unbind(), index, id }))
     }
 
     /// The same live view as `get_step`: a step changes only through the methods of its execution.
@@ -151,14 +130,9 @@ impl Execution {
         actions: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         let (py, this) = (slf.py(), slf.get());
-        let actions = FILL_MANY
-            .get(py)?
-            .call1((actions, this.id_source(py)?))?
-            .cast_into::<PyList>()?;
-        let given = actions
-            .iter()
-            .map(|action| json(&action))
-            .collect::<PyResult<Vec<_>>>()?;
+        let actions =
+            FILL_MANY.get(py)?.call1((actions, this.id_source(py)?))?.cast_into::<PyList>()?;
+        let given = actions.iter().map(|action| json(&action)).collect::<PyResult<Vec<_>>>()?;
         let bodies: Vec<&[u8]> = given.iter().map(|json| json.as_bytes()).collect();
         let now = this.clock_now(py)?;
         let times = this.change_detached(py, |core| {
@@ -179,19 +153,13 @@ impl Execution {
     ///
     /// Raises `TenantRequired` without a tenant.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let records = self.change_detached(py, |core| {
-            Ok(core.header().tenant.is_some().then(|| core.drain()))
-        })?;
+        let records = self
+            .change_detached(py, |core| Ok(core.header().tenant.is_some().then(|| core.drain())))?;
         let Some(records) = records else {
             return Err(bridge::refuse(py, "tenant_required", ("a journal",)));
         };
         let rows = records.iter().map(|record| {
-            (
-                record.seq,
-                record.at,
-                record.kind.name(),
-                PyBytes::new(py, &record.body),
-            )
+            (record.seq, record.at, record.kind.name(), PyBytes::new(py, &record.body))
         });
         PyList::new(py, rows)
     }
@@ -221,10 +189,7 @@ impl Execution {
 
     /// The whole execution as one JSON object, with the actions that were not drained yet.
     fn to_json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(
-            py,
-            &self.change_detached(py, |core| Ok(core.to_json(true)))?,
-        ))
+        Ok(PyBytes::new(py, &self.change_detached(py, |core| Ok(core.to_json(true)))?))
     }
 
     /// The execution that `to_json` wrote. Raises `ValidationError`, or `UnsupportedFormat` for a newer format.
@@ -276,12 +241,7 @@ impl Execution {
         self.read(py, |from| core.share_limits(from))?;
         let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py));
         let context = self.context(py).map(Bound::unbind);
-        Ok(Execution::wrap(
-            core,
-            clone(&self.clock),
-            clone(&self.ids),
-            context,
-        ))
+        Ok(Execution::wrap(core, clone(&self.clock), clone(&self.ids), context))
     }
 
     fn __deepcopy__(&self, py: Python<'_>, _memo: &Bound<'_, PyAny>) -> PyResult<Execution> {
@@ -303,9 +263,6 @@ impl Execution {
             let ids = (start..start + count).filter_map(|index| core.steps().get(index));
             runs_of(ids.map(|step| step.id))
         })?;
-        Ok(runs
-            .into_iter()
-            .map(|(first, count)| (bridge::step_text(first), count))
-            .collect())
+        Ok(runs.into_iter().map(|(first, count)| (bridge::step_text(first), count)).collect())
     }
 }

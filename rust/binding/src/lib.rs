@@ -2,12 +2,14 @@
 
 mod actions;
 mod bridge;
+mod bulk;
 mod clock;
 mod errors;
 mod execution;
 mod ids;
 mod journal;
 mod step;
+mod view;
 
 use pyo3::prelude::*;
 

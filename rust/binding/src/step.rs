@@ -69,10 +69,7 @@ impl Step {
     #[getter]
     fn name(&self, py: Python<'_>) -> PyResult<String> {
         self.execution.get().read(py, |core| {
-            core.steps()
-                .get(self.index)
-                .map_or("", |step| core.steps().name(step))
-                .to_owned()
+            core.steps().get(self.index).map_or("", |step| core.steps().name(step)).to_owned()
         })
     }
 
@@ -100,11 +97,7 @@ impl Step {
         let (past, current) = self.read(py, |step| {
             let more = step.more();
             let current = (step.attempt as usize > more.past.len()).then(|| {
-                (
-                    step.tried(),
-                    time(step.ended),
-                    more.error.as_deref().map(str::to_owned),
-                )
+                (step.tried(), time(step.ended), more.error.as_deref().map(str::to_owned))
             });
             (more.past.clone(), current)
         })?;
@@ -113,18 +106,10 @@ impl Step {
             let start = bridge::datetime(py, start)?;
             let end = bridge::datetime(py, end)?;
             let error = bridge::shown_error(py, error)?;
-            found.append(
-                ATTEMPT
-                    .get(py)?
-                    .call1((found.len() + 1, start, end, error))?,
-            )
+            found.append(ATTEMPT.get(py)?.call1((found.len() + 1, start, end, error))?)
         };
         for attempt in past {
-            add(
-                Some(attempt.started),
-                Some(attempt.ended),
-                Some(attempt.error.into()),
-            )?;
+            add(Some(attempt.started), Some(attempt.ended), Some(attempt.error.into()))?;
         }
         if let Some((start, end, error)) = current {
             add(start, end, error)?;
@@ -194,9 +179,8 @@ impl Step {
     /// Milliseconds from when the step was made to its first start, its end without one, or so far.
     #[getter]
     fn queued_ms(&self, py: Python<'_>) -> PyResult<f64> {
-        let (scheduled, end) = self.read(py, |step| {
-            (step.scheduled, time(step.started).or(time(step.ended)))
-        })?;
+        let (scheduled, end) =
+            self.read(py, |step| (step.scheduled, time(step.started).or(time(step.ended))))?;
         let end = end.map_or_else(|| self.execution.get().now(py), Ok)?;
         Ok((end - scheduled) as f64 / 1e6)
     }
@@ -228,7 +212,7 @@ impl Step {
     #[getter]
     fn usage<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let usage = self.read(py, |step| step.more().usage.clone())?;
-        crate::execution::usage(py, &usage)
+        crate::view::usage(py, &usage)
     }
 
     /// Whether no action leads out of the step's state.
@@ -253,19 +237,13 @@ impl Step {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let name = self.name(py)?.into_pyobject(py)?.repr()?;
         let state = self.read(py, |step| step.state.name())?;
-        Ok(format!(
-            "<Step {} {name} {state}>",
-            bridge::step_text(self.id)
-        ))
+        Ok(format!("<Step {} {name} {state}>", bridge::step_text(self.id)))
     }
 
     fn __reduce__<'py>(
         &self,
         py: Python<'py>,
     ) -> PyResult<(Bound<'py, PyAny>, (Py<Execution>, usize))> {
-        Ok((
-            RESTORED.get(py)?.clone(),
-            (self.execution.clone_ref(py), self.index),
-        ))
+        Ok((RESTORED.get(py)?.clone(), (self.execution.clone_ref(py), self.index)))
     }
 }

@@ -14,10 +14,7 @@ pub struct Anchor {
 
 impl Anchor {
     pub fn new(mono: i64, wall: i64) -> Anchor {
-        Anchor {
-            offset: AtomicI64::new(wall - mono),
-            check: AtomicI64::new(mono + CHECK_NS),
-        }
+        Anchor { offset: AtomicI64::new(wall - mono), check: AtomicI64::new(mono + CHECK_NS) }
     }
 
     /// The time for a reading of the monotonic clock; now and then it looks at the wall clock too, and follows it when

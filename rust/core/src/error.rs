@@ -99,10 +99,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn at(self, index: usize) -> Error {
-        Error::At {
-            index,
-            error: Box::new(self),
-        }
+        Error::At { index, error: Box::new(self) }
     }
 }
 

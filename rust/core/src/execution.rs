@@ -104,10 +104,7 @@ impl Execution {
             usage: BTreeMap::new(),
             pending: Pending::default(),
             head: None,
-            guard: Guard {
-                limits,
-                ..Guard::default()
-            },
+            guard: Guard { limits, ..Guard::default() },
             undo: None,
         }
     }
@@ -131,16 +128,12 @@ impl Execution {
 
     /// The digest of the last drained record, in hex.
     pub fn head(&self) -> Option<&str> {
-        self.head
-            .as_ref()
-            .and_then(|digest| std::str::from_utf8(digest).ok())
+        self.head.as_ref().and_then(|digest| std::str::from_utf8(digest).ok())
     }
 
     /// The reason of the wait, while it waits.
     pub fn wait_reason(&self) -> Option<WaitReason> {
-        self.status
-            .wait
-            .filter(|_| self.status.state == ExecutionState::Waiting)
+        self.status.wait.filter(|_| self.status.state == ExecutionState::Waiting)
     }
 
     /// Limits are not part of the journal: whoever holds the execution sets them.
@@ -150,10 +143,19 @@ impl Execution {
 
     /// The same limits, and the same warnings already given, as another execution.
     pub fn share_limits(&mut self, other: &Execution) {
-        self.guard = Guard {
-            warnings: Vec::new(),
-            ..other.guard.clone()
-        };
+        self.guard = Guard { warnings: Vec::new(), ..other.guard.clone() };
+    }
+
+    /// Refuses an input over the limit.
+    pub fn check_input(&mut self) -> Result<(), Error> {
+        let used = self.header.input.as_ref().map_or(0, |input| input.len());
+        let maximum = self.guard.limits.and_then(|limits| limits.max_payload_bytes);
+        if used == 0 { Ok(()) } else { self.guard.check("max_payload_bytes", used as f64, maximum) }
+    }
+
+    /// Whether warnings are due.
+    pub fn has_warnings(&self) -> bool {
+        !self.guard.warnings.is_empty()
     }
 
     /// The warnings that are due.
@@ -171,10 +173,7 @@ impl Execution {
         let at = match at {
             None => now.max(self.status.last),
             Some(at) if at < self.status.last => {
-                return Err(Error::TimeBackwards {
-                    at,
-                    last: self.status.last,
-                });
+                return Err(Error::TimeBackwards { at, last: self.status.last });
             }
             Some(at) => at,
         };
@@ -183,9 +182,7 @@ impl Execution {
         self.status.last = at;
         self.status.version += 1;
         write_action(&mut self.pending.text, Some(at), fields);
-        self.pending
-            .actions
-            .push((at, fields.kind, self.pending.text.len()));
+        self.pending.actions.push((at, fields.kind, self.pending.text.len()));
         Ok((at, touched))
     }
 

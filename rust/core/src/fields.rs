@@ -105,31 +105,11 @@ impl<'a> Fields<'a> {
         }
         let expected = bulk.count();
         let lists = [
-            (
-                "names",
-                "name",
-                bulk.names.as_ref().map(Vec::len),
-                self.name.is_some(),
-            ),
+            ("names", "name", bulk.names.as_ref().map(Vec::len), self.name.is_some()),
             ("keys", "", bulk.keys.as_ref().map(Vec::len), false),
-            (
-                "inputs",
-                "input",
-                bulk.inputs.as_ref().map(Vec::len),
-                self.input.is_some(),
-            ),
-            (
-                "outputs",
-                "output",
-                bulk.outputs.as_ref().map(Vec::len),
-                self.output.is_some(),
-            ),
-            (
-                "errors",
-                "error",
-                bulk.errors.as_ref().map(Vec::len),
-                self.error.is_some(),
-            ),
+            ("inputs", "input", bulk.inputs.as_ref().map(Vec::len), self.input.is_some()),
+            ("outputs", "output", bulk.outputs.as_ref().map(Vec::len), self.output.is_some()),
+            ("errors", "error", bulk.errors.as_ref().map(Vec::len), self.error.is_some()),
             ("places", "", bulk.places.as_ref().map(Vec::len), false),
         ];
         for (many, one, length, twice) in lists {
@@ -138,18 +118,11 @@ impl<'a> Fields<'a> {
                 return Err(Error::OneOrMany { one, many });
             }
             if given != expected {
-                return Err(Error::LengthDiffers {
-                    what: many,
-                    expected,
-                    given,
-                });
+                return Err(Error::LengthDiffers { what: many, expected, given });
             }
         }
         if self.kind == Kind::StepsFailed && self.error.is_none() && bulk.errors.is_none() {
-            return Err(Error::MissingField {
-                kind: self.kind,
-                field: "error",
-            });
+            return Err(Error::MissingField { kind: self.kind, field: "error" });
         }
         Ok(())
     }
@@ -177,10 +150,7 @@ fn check_text(what: impl FnOnce() -> String, text: &str, limit: usize) -> Result
     if fits && !text.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(Error::BadLabel {
-        what: what(),
-        limit,
-    })
+    Err(Error::BadLabel { what: what(), limit })
 }
 
 /// Free text, of limited length.

@@ -4,6 +4,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const SUFFIX: usize = 26;
 const BAD: u8 = 255;
 const LOW_62: u64 = (1 << 62) - 1;
+const LOW_60: u64 = (1 << 60) - 1;
 const TAIL_BITS: u32 = 40;
 
 const fn values() -> [u8; 256] {
@@ -45,10 +46,7 @@ impl Id {
     }
 
     pub const fn from_bits(bits: u128) -> Id {
-        Id {
-            high: (bits >> 64) as u64,
-            low: bits as u64,
-        }
+        Id { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
     pub const fn bits(self) -> u128 {
@@ -57,14 +55,21 @@ impl Id {
 
     /// The text after the prefix and its underscore.
     pub fn suffix(self) -> [u8; SUFFIX] {
+        // Two halves of 65 bits each: 13 characters.
         let mut text = [0; SUFFIX];
-        let mut put = |at: usize, value: u64| text[at] = ALPHABET[(value & 31) as usize];
-        for at in 0..12 {
-            put(25 - at, self.low >> (5 * at));
+        let (left, right) = text.split_at_mut(SUFFIX / 2);
+        let mut high = self.high >> 1;
+        for place in left.iter_mut().rev() {
+            *place = ALPHABET[(high & 31) as usize];
+            high >>= 5;
         }
-        put(13, (self.high & 1) << 4 | self.low >> 60);
-        for at in 0..13 {
-            put(12 - at, self.high >> (1 + 5 * at));
+        let mut low = self.low & LOW_60;
+        for place in right.iter_mut().skip(1).rev() {
+            *place = ALPHABET[(low & 31) as usize];
+            low >>= 5;
+        }
+        if let Some(place) = right.first_mut() {
+            *place = ALPHABET[((self.high & 1) << 4 | self.low >> 60) as usize];
         }
         text
     }
@@ -74,16 +79,13 @@ impl Id {
         let mut text = String::with_capacity(prefix.len() + 1 + SUFFIX);
         text.push_str(prefix);
         text.push('_');
-        text.extend(self.suffix().iter().map(|byte| char::from(*byte)));
+        text.push_str(std::str::from_utf8(&self.suffix()).unwrap_or_default());
         text
     }
 
     /// The id `count` further on in a run.
     pub fn plus(self, count: u64) -> Id {
-        Id {
-            high: self.high,
-            low: self.low.wrapping_add(count),
-        }
+        Id { high: self.high, low: self.low.wrapping_add(count) }
     }
 }
 
@@ -122,11 +124,7 @@ pub struct IdSource {
 
 impl Default for IdSource {
     fn default() -> IdSource {
-        IdSource {
-            ms: -1,
-            base: 0,
-            tail: 0,
-        }
+        IdSource { ms: -1, base: 0, tail: 0 }
     }
 }
 
@@ -182,10 +180,7 @@ mod tests {
     fn text_and_back() {
         for (bits, suffix) in [
             (0u128, "00000000000000000000000000"),
-            (
-                0x0188_bac7_4afa_78aa_bc3b_bd1e_ef28_d881,
-                "01h2xcejqtf2nbrexx3vqjhp41",
-            ),
+            (0x0188_bac7_4afa_78aa_bc3b_bd1e_ef28_d881, "01h2xcejqtf2nbrexx3vqjhp41"),
             (u128::MAX, "7zzzzzzzzzzzzzzzzzzzzzzzzz"),
         ] {
             let id = Id::from_bits(bits);

@@ -22,10 +22,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Writes a string with its quotes: only what must be escaped is.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    if text
-        .bytes()
-        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-    {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.extend_from_slice(text.as_bytes());
     } else {
         for byte in text.bytes() {
@@ -49,22 +46,29 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// Whether nothing in the text must be escaped.
+pub fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, byte| plain & (byte >= 0x20) & (byte != b'"') & (byte != b'\\'))
+}
+
 pub fn push_int(out: &mut Vec<u8>, value: i64) {
     let mut digits = [0; 20];
-    let mut at = digits.len();
     let mut rest = value.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    let mut used = 0;
+    for pair in digits.rchunks_exact_mut(2) {
+        let two = (rest % 100) as u8;
+        rest /= 100;
+        pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+        used += 2;
         if rest == 0 {
             break;
         }
     }
+    let text = digits.get(digits.len() - used..).unwrap_or_default();
     if value < 0 {
         out.push(b'-');
     }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(text.strip_prefix(b"0").filter(|rest| !rest.is_empty()).unwrap_or(text));
 }
 
 /// Writes the text of an id in quotes.
@@ -98,10 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn rest(&self) -> &'a [u8] {
-        self.text
-            .as_bytes()
-            .get(self.position..)
-            .unwrap_or_default()
+        self.text.as_bytes().get(self.position..).unwrap_or_default()
     }
 
     pub(crate) fn peek(&self) -> Option<u8> {
@@ -118,19 +119,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn expect(&mut self, literal: &str) -> Read<()> {
-        if self.take(literal) {
-            Ok(())
-        } else {
-            Err(MALFORMED)
-        }
+        if self.take(literal) { Ok(()) } else { Err(MALFORMED) }
     }
 
     pub fn end(&self) -> Read<()> {
-        if self.position == self.text.len() {
-            Ok(())
-        } else {
-            Err(MALFORMED)
-        }
+        if self.position == self.text.len() { Ok(()) } else { Err(MALFORMED) }
     }
 
     /// Looks at the format that comes next, before anything that a newer one may have changed.
@@ -157,26 +150,16 @@ impl<'a> Reader<'a> {
             .ok_or(MALFORMED)?;
         self.position += end;
         if self.take("\"") {
-            return Ok(Cow::Borrowed(
-                self.text.get(start..start + end).ok_or(MALFORMED)?,
-            ));
+            return Ok(Cow::Borrowed(self.text.get(start..start + end).ok_or(MALFORMED)?));
         }
-        let mut text = self
-            .text
-            .get(start..start + end)
-            .ok_or(MALFORMED)?
-            .to_owned();
+        let mut text = self.text.get(start..start + end).ok_or(MALFORMED)?.to_owned();
         loop {
             let run = self
                 .rest()
                 .iter()
                 .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
                 .ok_or(MALFORMED)?;
-            text.push_str(
-                self.text
-                    .get(self.position..self.position + run)
-                    .ok_or(MALFORMED)?,
-            );
+            text.push_str(self.text.get(self.position..self.position + run).ok_or(MALFORMED)?);
             self.position += run;
             if self.take("\"") {
                 return Ok(Cow::Owned(text));
@@ -200,9 +183,7 @@ impl<'a> Reader<'a> {
             b'u' => {
                 self.expect("00")?;
                 let digit = |byte: Option<u8>| {
-                    HEX.iter()
-                        .position(|hex| Some(*hex) == byte)
-                        .ok_or(MALFORMED)
+                    HEX.iter().position(|hex| Some(*hex) == byte).ok_or(MALFORMED)
                 };
                 let value = digit(self.peek())? << 4;
                 self.position += 1;
@@ -221,11 +202,7 @@ impl<'a> Reader<'a> {
     pub fn integer(&mut self) -> Read<i64> {
         let start = self.position;
         let negative = self.take("-");
-        let digits = self
-            .rest()
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 || (self.peek() == Some(b'0') && (digits > 1 || negative)) {
             return Err(MALFORMED);
         }
@@ -251,11 +228,7 @@ impl<'a> Reader<'a> {
     pub fn digest(&mut self) -> Read<[u8; 32]> {
         let text = self.string()?;
         let digest: [u8; 32] = text.as_bytes().try_into().map_err(|_| MALFORMED)?;
-        if digest.iter().all(|byte| HEX.contains(byte)) {
-            Ok(digest)
-        } else {
-            Err(MALFORMED)
-        }
+        if digest.iter().all(|byte| HEX.contains(byte)) { Ok(digest) } else { Err(MALFORMED) }
     }
 
     pub fn run(&mut self) -> Read<Run> {
@@ -277,13 +250,9 @@ mod tests {
 
     #[test]
     fn strings_have_one_form() {
-        for text in [
-            "",
-            "plain",
-            "a\"b\\c",
-            "\u{0}\u{1f}\n\r\t\u{8}\u{c}\u{7f}\u{2028}",
-            "日本語 🎉",
-        ] {
+        for text in
+            ["", "plain", "a\"b\\c", "\u{0}\u{1f}\n\r\t\u{8}\u{c}\u{7f}\u{2028}", "日本語 🎉"]
+        {
             let mut out = Vec::new();
             push_string(&mut out, text);
             assert_eq!(
@@ -291,17 +260,9 @@ mod tests {
                 Ok(Cow::Borrowed(text))
             );
         }
-        for text in [
-            "\"\\/\"",
-            "\"\\u0041\"",
-            "\"\\u000A\"",
-            "\"\\u000a\"",
-            "\"open",
-        ] {
+        for text in ["\"\\/\"", "\"\\u0041\"", "\"\\u000A\"", "\"\\u000a\"", "\"open"] {
             assert!(
-                Reader::new(text.as_bytes())
-                    .and_then(|mut reader| reader.string())
-                    .is_err(),
+                Reader::new(text.as_bytes()).and_then(|mut reader| reader.string()).is_err(),
                 "{text}"
             );
         }
@@ -313,16 +274,11 @@ mod tests {
             let mut out = Vec::new();
             push_int(&mut out, value);
             assert_eq!(out, value.to_string().into_bytes());
-            assert_eq!(
-                Reader::new(&out).and_then(|mut reader| reader.integer()),
-                Ok(value)
-            );
+            assert_eq!(Reader::new(&out).and_then(|mut reader| reader.integer()), Ok(value));
         }
         for text in ["-0", "01", "9223372036854775808", "", "-"] {
             assert!(
-                Reader::new(text.as_bytes())
-                    .and_then(|mut reader| reader.integer())
-                    .is_err(),
+                Reader::new(text.as_bytes()).and_then(|mut reader| reader.integer()).is_err(),
                 "{text}"
             );
         }

@@ -25,7 +25,7 @@ pub use error::{Error, ReplayFault};
 pub use execution::{Execution, Header, Link, Status};
 pub use fields::{Bulk, Fields, HeaderFields, check_label, check_note, check_path};
 pub use id::{Id, IdSource, Run, runs_of};
-pub use json::{JsonFault, push_string};
+pub use json::{JsonFault, is_plain, push_string};
 pub use limits::{Limits, Warning};
 pub use read::{read_action, read_record};
 pub use reducer::Touched;

@@ -35,11 +35,7 @@ impl Guard {
             return Ok(());
         };
         if used > maximum {
-            return Err(Error::QuotaExceeded {
-                limit,
-                used,
-                maximum,
-            });
+            return Err(Error::QuotaExceeded { limit, used, maximum });
         }
         if used >= 0.8 * maximum && !self.warned.contains(&limit) {
             self.warned.push(limit);

@@ -49,13 +49,7 @@ pub fn read_record(body: &[u8]) -> Read<FoundRecord<'_>> {
     let found = action(&mut reader)?;
     reader.end()?;
     let at = found.at.filter(|at| *at >= 0).ok_or(JsonFault::Malformed)?;
-    Ok(FoundRecord {
-        seq,
-        prev,
-        at,
-        fields: found.fields,
-        problem: found.problem,
-    })
+    Ok(FoundRecord { seq, prev, at, fields: found.fields, problem: found.problem })
 }
 
 /// An action after its opening brace.
@@ -86,11 +80,7 @@ pub(crate) fn action<'a>(reader: &mut Reader<'a>) -> Read<Found<'a>> {
     }
     reader.expect("}")?;
     let problem = problem.or_else(|| content(&fields).err());
-    Ok(Found {
-        at,
-        fields,
-        problem,
-    })
+    Ok(Found { at, fields, problem })
 }
 
 /// What no single field can tell.
@@ -101,16 +91,10 @@ fn content(fields: &Fields<'_>) -> Result<(), Error> {
     if let Some(header) = &fields.header {
         match (header.parent_type, &header.parent_id) {
             (Some(_), None) => {
-                return Err(Error::MissingField {
-                    kind: fields.kind,
-                    field: "parent_id",
-                });
+                return Err(Error::MissingField { kind: fields.kind, field: "parent_id" });
             }
             (None, Some(_)) => {
-                return Err(Error::MissingField {
-                    kind: fields.kind,
-                    field: "parent_type",
-                });
+                return Err(Error::MissingField { kind: fields.kind, field: "parent_type" });
             }
             _ => {}
         }
@@ -129,17 +113,11 @@ fn member<'a>(
     let mut checked = Ok(());
     match kind {
         FieldType::Int | FieldType::Time => put_int(field, reader.integer()?, fields),
-        FieldType::Json => put_json(
-            field,
-            reader.payload()?.ok_or(JsonFault::Malformed)?,
-            fields,
-        ),
+        FieldType::Json => put_json(field, reader.payload()?.ok_or(JsonFault::Malformed)?, fields),
         FieldType::Jsons => put_jsons(field, reader.array(Reader::payload)?, fields),
-        FieldType::Runs => put_bulk(
-            fields,
-            |bulk, runs| bulk.steps = runs,
-            reader.array(Reader::run)?,
-        ),
+        FieldType::Runs => {
+            put_bulk(fields, |bulk, runs| bulk.steps = runs, reader.array(Reader::run)?)
+        }
         FieldType::Labels | FieldType::Paths => {
             let texts = reader.array(Reader::string)?;
             checked = texts.iter().enumerate().try_for_each(|(index, text)| {
@@ -153,20 +131,11 @@ fn member<'a>(
             put_texts(field, texts, fields);
         }
         FieldType::Exec | FieldType::Step => {
-            let prefix = if kind == FieldType::Exec {
-                "exec"
-            } else {
-                "step"
-            };
+            let prefix = if kind == FieldType::Exec { "exec" } else { "step" };
             let text = reader.string()?;
             match Id::parse(&text, prefix) {
                 Some(id) => put_id(field, id, fields),
-                None => {
-                    checked = Err(Error::InvalidId {
-                        text: text.into_owned(),
-                        prefix,
-                    })
-                }
+                None => checked = Err(Error::InvalidId { text: text.into_owned(), prefix }),
             }
         }
         FieldType::Label | FieldType::Path | FieldType::Note => {
@@ -266,13 +235,7 @@ fn put_text<'a>(field: Field, text: Cow<'a, str>, fields: &mut Fields<'a>) {
 }
 
 fn put_choice(kind: FieldType, text: &str, fields: &mut Fields<'_>) -> Result<(), Error> {
-    let refuse = |what, choices| {
-        Err(Error::NotAChoice {
-            what,
-            value: text.to_owned(),
-            choices,
-        })
-    };
+    let refuse = |what, choices| Err(Error::NotAChoice { what, value: text.to_owned(), choices });
     match kind {
         FieldType::StepType => match StepType::parse(text) {
             Some(found) => fields.step_type = found,

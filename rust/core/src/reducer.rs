@@ -38,9 +38,7 @@ pub(crate) fn reduce(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result
     if let Some(bulk) = &fields.bulk {
         return bulk_action(ex, one, at, fields, bulk);
     }
-    let id = fields
-        .step
-        .ok_or(Error::Internal("a step action without a step"))?;
+    let id = fields.step.ok_or(Error::Internal("a step action without a step"))?;
     let found = ex.steps.find(id);
     if let (Some(_), None) = (created, found) {
         check_new(ex, fields)?;
@@ -61,9 +59,7 @@ pub(crate) fn reduce(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result
 }
 
 fn is_step_action(kind: Kind) -> bool {
-    StepState::ALL
-        .iter()
-        .any(|state| step_transition(kind, *state).is_some())
+    StepState::ALL.iter().any(|state| step_transition(kind, *state).is_some())
 }
 
 // --- the execution ---
@@ -86,11 +82,7 @@ fn execution_action(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result<
         execution_transition(kind, state).ok_or_else(|| refusal(ex, kind))?
     };
     if kind == Kind::Complete && ex.status.open > 0 {
-        let first = ex
-            .steps
-            .iter()
-            .filter(|step| !step.state.is_terminal())
-            .map(|step| step.id);
+        let first = ex.steps.iter().filter(|step| !step.state.is_terminal()).map(|step| step.id);
         return Err(Error::OpenSteps {
             count: ex.status.open,
             first: first.take(SHOWN_STEPS).collect(),
@@ -121,11 +113,7 @@ fn enter(ex: &mut Execution, at: i64, fields: &Fields<'_>, target: ExecutionStat
     if matches!(kind, Kind::Fail | Kind::Cancel) {
         let cancelled = Fields::new(Kind::StepCancelled);
         for index in 0..ex.steps.len() {
-            if ex
-                .steps
-                .get(index)
-                .is_some_and(|step| !step.state.is_terminal())
-            {
+            if ex.steps.get(index).is_some_and(|step| !step.state.is_terminal()) {
                 change(ex, index, Kind::StepCancelled, at, &cancelled);
             }
         }
@@ -164,17 +152,12 @@ fn enter(ex: &mut Execution, at: i64, fields: &Fields<'_>, target: ExecutionStat
 // --- steps ---
 
 fn step(ex: &Execution, index: usize) -> Result<&StepData, Error> {
-    ex.steps
-        .get(index)
-        .ok_or(Error::Internal("a step without a place"))
+    ex.steps.get(index).ok_or(Error::Internal("a step without a place"))
 }
 
 fn check_new(ex: &Execution, fields: &Fields<'_>) -> Result<(), Error> {
     if fields.name.is_none() && fields.bulk.as_ref().is_none_or(|bulk| bulk.names.is_none()) {
-        return Err(Error::MissingField {
-            kind: Kind::StepStarted,
-            field: "name",
-        });
+        return Err(Error::MissingField { kind: Kind::StepStarted, field: "name" });
     }
     match fields.parent {
         Some(parent) if ex.steps.find(parent).is_none() => Err(Error::UnknownStep(parent)),
@@ -240,11 +223,7 @@ fn create(ex: &mut Execution, kind: Kind, at: i64, id: Id, fields: &Fields<'_>) 
         id,
         name,
         attempt: u32::from(running),
-        state: if running {
-            StepState::Running
-        } else {
-            StepState::Pending
-        },
+        state: if running { StepState::Running } else { StepState::Pending },
         step_type: fields.step_type,
         scheduled: at,
         started: if running { at } else { NONE },
@@ -338,11 +317,7 @@ fn bulk_action(
     if created {
         check_growth(ex, fresh, at)?;
     }
-    if ex
-        .guard
-        .limits
-        .is_some_and(|limits| limits.max_payload_bytes.is_some())
-    {
+    if ex.guard.limits.is_some_and(|limits| limits.max_payload_bytes.is_some()) {
         for position in 0..places.len() {
             describe(&mut element, bulk, position);
             check_payload(ex, &element)?;
@@ -363,8 +338,7 @@ fn bulk_action(
 }
 
 fn each(runs: &[Run]) -> impl Iterator<Item = Id> {
-    runs.iter()
-        .flat_map(|(first, count)| (0..u64::from(*count)).map(|offset| first.plus(offset)))
+    runs.iter().flat_map(|(first, count)| (0..u64::from(*count)).map(|offset| first.plus(offset)))
 }
 
 /// Finds ids that are given twice; ascending runs need no memory for that.
@@ -378,9 +352,7 @@ impl Seen {
             [(first, count), (next, _)] => first.plus(u64::from(*count) - 1) < *next,
             _ => true,
         });
-        Seen {
-            ids: (!ascending).then(HashSet::new),
-        }
+        Seen { ids: (!ascending).then(HashSet::new) }
     }
 
     fn add(&mut self, id: Id) -> bool {
@@ -390,12 +362,7 @@ impl Seen {
 
 /// The single action that a bulk action stands for, with what all its steps share.
 fn shared<'a>(kind: Kind, fields: &Fields<'a>) -> Fields<'a> {
-    Fields {
-        kind,
-        bulk: None,
-        header: None,
-        ..fields.clone()
-    }
+    Fields { kind, bulk: None, header: None, ..fields.clone() }
 }
 
 /// Fills in what one step of a bulk action has for itself.
@@ -430,14 +397,9 @@ fn check_growth(ex: &mut Execution, count: usize, at: i64) -> Result<(), Error> 
     let Some(limits) = ex.guard.limits else {
         return Ok(());
     };
-    ex.guard
-        .check("max_steps", total as f64, limits.max_steps)?;
+    ex.guard.check("max_steps", total as f64, limits.max_steps)?;
     if let Some(started) = ex.status.started {
-        ex.guard.check(
-            "max_wall_time_ms",
-            (at - started) as f64 / 1e6,
-            limits.max_wall_time_ms,
-        )?;
+        ex.guard.check("max_wall_time_ms", (at - started) as f64 / 1e6, limits.max_wall_time_ms)?;
     }
     Ok(())
 }
@@ -446,15 +408,8 @@ fn check_payload(ex: &mut Execution, fields: &Fields<'_>) -> Result<(), Error> {
     let Some(limits) = ex.guard.limits else {
         return Ok(());
     };
-    for payload in [fields.input, fields.output, fields.error]
-        .into_iter()
-        .flatten()
-    {
-        ex.guard.check(
-            "max_payload_bytes",
-            payload.len() as f64,
-            limits.max_payload_bytes,
-        )?;
+    for payload in [fields.input, fields.output, fields.error].into_iter().flatten() {
+        ex.guard.check("max_payload_bytes", payload.len() as f64, limits.max_payload_bytes)?;
     }
     Ok(())
 }
@@ -462,28 +417,17 @@ fn check_payload(ex: &mut Execution, fields: &Fields<'_>) -> Result<(), Error> {
 fn check_usage(ex: &mut Execution, index: usize, fields: &Fields<'_>) -> Result<(), Error> {
     let counter = fields.counter.as_deref().unwrap_or_default();
     let used = ex.usage.get(counter).copied().unwrap_or(0);
-    let own = step(ex, index)?
-        .more()
-        .usage
-        .get(counter)
-        .copied()
-        .unwrap_or(0);
+    let own = step(ex, index)?.more().usage.get(counter).copied().unwrap_or(0);
     let amount = fields.amount_micros;
     let (Some(total), Some(_)) = (used.checked_add(amount), own.checked_add(amount)) else {
-        return Err(Error::UsageOverflow {
-            counter: counter.to_owned(),
-        });
+        return Err(Error::UsageOverflow { counter: counter.to_owned() });
     };
     let Some(limits) = ex.guard.limits else {
         return Ok(());
     };
     match counter {
-        "tokens" => ex
-            .guard
-            .check("max_tokens", total as f64 / MICRO, limits.max_tokens),
-        "cost" => ex
-            .guard
-            .check("max_cost", total as f64 / MICRO, limits.max_cost),
+        "tokens" => ex.guard.check("max_tokens", total as f64 / MICRO, limits.max_tokens),
+        "cost" => ex.guard.check("max_cost", total as f64 / MICRO, limits.max_cost),
         _ => Ok(()),
     }
 }

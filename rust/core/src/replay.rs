@@ -52,18 +52,8 @@ impl Execution {
         let mut seq = self.status.version - self.pending.actions.len() as i64;
         if self.head.is_none() {
             let mut header = Vec::new();
-            write_action(
-                &mut header,
-                Some(self.status.created),
-                &self.header_fields(),
-            );
-            push(
-                &mut records,
-                &mut prev,
-                seq,
-                (self.status.created, Kind::Created),
-                &header,
-            );
+            write_action(&mut header, Some(self.status.created), &self.header_fields());
+            push(&mut records, &mut prev, seq, (self.status.created, Kind::Created), &header);
         }
         let mut start = 0;
         let pending = std::mem::take(&mut self.pending);
@@ -101,24 +91,13 @@ fn push(
     body.extend_from_slice(b"\",");
     body.extend_from_slice(action.get(1..).unwrap_or_default());
     *prev = digest(&body);
-    records.push(Record {
-        seq,
-        at,
-        kind,
-        body,
-    });
+    records.push(Record { seq, at, kind, body });
 }
 
 impl Replay {
     /// A replay of this execution; the header must have the schema version, if one is asked for.
     pub fn new(id: Id, schema_version: Option<String>) -> Replay {
-        Replay {
-            id,
-            schema_version,
-            execution: None,
-            prev: NO_DIGEST,
-            next: 0,
-        }
+        Replay { id, schema_version, execution: None, prev: NO_DIGEST, next: 0 }
     }
 
     /// The position of the next record.
@@ -138,10 +117,7 @@ impl Replay {
             return Err(ReplayFault::ColumnsDiffer);
         }
         if record.seq != self.next {
-            return Err(ReplayFault::Seq {
-                expected: self.next,
-                found: record.seq,
-            });
+            return Err(ReplayFault::Seq { expected: self.next, found: record.seq });
         }
         if record.prev != self.prev {
             return Err(ReplayFault::Digest);
@@ -171,9 +147,7 @@ impl Replay {
         if self.schema_version.is_some()
             && self.schema_version.as_deref() != header.schema_version.as_deref()
         {
-            return Err(ReplayFault::Schema {
-                recorded: header.schema_version.map(Into::into),
-            });
+            return Err(ReplayFault::Schema { recorded: header.schema_version.map(Into::into) });
         }
         Ok(Execution::new(header, at, None))
     }
@@ -199,10 +173,7 @@ impl Execution {
     fn replay(&mut self, at: i64, fields: &Fields<'_>) -> Result<(), ReplayFault> {
         let last = self.status.last;
         if at < last {
-            return Err(ReplayFault::Refused(crate::Error::TimeBackwards {
-                at,
-                last,
-            }));
+            return Err(ReplayFault::Refused(crate::Error::TimeBackwards { at, last }));
         }
         reduce(self, at, fields).map_err(ReplayFault::Refused)?;
         self.status.last = at;
@@ -216,10 +187,9 @@ impl Header {
         let own = |text: &Option<crate::fields::Text<'_>>| text.as_deref().map(Into::into);
         let header = fields.header.as_ref()?;
         let parent = match (header.parent_type, &header.parent_id) {
-            (Some(parent_type), Some(parent_id)) => Some(Link {
-                parent_type,
-                parent_id: parent_id.as_ref().into(),
-            }),
+            (Some(parent_type), Some(parent_id)) => {
+                Some(Link { parent_type, parent_id: parent_id.as_ref().into() })
+            }
             _ => None,
         };
         Some(Header {

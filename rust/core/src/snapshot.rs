@@ -32,25 +32,13 @@ impl Execution {
             push_word(&mut out, ",\"parent_type\":", parent.parent_type.name());
             push_word(&mut out, ",\"parent_id\":", &parent.parent_id);
         }
-        push_optional(
-            &mut out,
-            ",\"schema_version\":",
-            header.schema_version.as_deref(),
-        );
+        push_optional(&mut out, ",\"schema_version\":", header.schema_version.as_deref());
         push_optional(&mut out, ",\"blueprint\":", header.blueprint.as_deref());
         push_optional(&mut out, ",\"key\":", header.key.as_deref());
         push_json(&mut out, ",\"input\":", header.input.as_deref());
         push_word(&mut out, ",\"state\":", status.state.name());
-        push_optional(
-            &mut out,
-            ",\"wait_reason\":",
-            status.wait.map(WaitReason::name),
-        );
-        push_optional(
-            &mut out,
-            ",\"paused_from\":",
-            status.paused_from.map(ExecutionState::name),
-        );
+        push_optional(&mut out, ",\"wait_reason\":", status.wait.map(WaitReason::name));
+        push_optional(&mut out, ",\"paused_from\":", status.paused_from.map(ExecutionState::name));
         push_optional(&mut out, ",\"reason\":", status.reason.as_deref());
         push_number(&mut out, ",\"created_at\":", Some(status.created));
         push_number(&mut out, ",\"last_at\":", Some(status.last));
@@ -108,17 +96,9 @@ fn push_step(out: &mut Vec<u8>, step: &StepData, name: &str) {
     push_word(out, ",\"state\":", step.state.name());
     push_number(out, ",\"attempt\":", Some(i64::from(step.attempt)));
     push_number(out, ",\"scheduled_at\":", Some(step.scheduled));
-    push_number(
-        out,
-        ",\"started_at\":",
-        (step.started != NONE).then_some(step.started),
-    );
+    push_number(out, ",\"started_at\":", (step.started != NONE).then_some(step.started));
     push_number(out, ",\"tried_at\":", step.tried());
-    push_number(
-        out,
-        ",\"ended_at\":",
-        (step.ended != NONE).then_some(step.ended),
-    );
+    push_number(out, ",\"ended_at\":", (step.ended != NONE).then_some(step.ended));
     push_number(out, ",\"retry_at\":", more.retry_at);
     push_optional(out, ",\"key\":", more.key.as_deref());
     push_optional_id(out, ",\"parent_step_id\":", more.parent);
@@ -167,11 +147,7 @@ fn optional<'a, T>(
     literal: &str,
     read: impl FnOnce(&mut Reader<'a>) -> Read<T>,
 ) -> Read<Option<T>> {
-    if reader.take(literal) {
-        read(reader).map(Some)
-    } else {
-        Ok(None)
-    }
+    if reader.take(literal) { read(reader).map(Some) } else { Ok(None) }
 }
 
 fn required<'a, T>(
@@ -206,9 +182,7 @@ fn json(reader: &mut Reader<'_>) -> Read<Box<str>> {
 }
 
 fn time(reader: &mut Reader<'_>) -> Read<i64> {
-    reader
-        .integer()
-        .and_then(|at| if at >= 0 { Ok(at) } else { Err(MALFORMED) })
+    reader.integer().and_then(|at| if at >= 0 { Ok(at) } else { Err(MALFORMED) })
 }
 
 fn word<T>(parse: impl Fn(&str) -> Option<T>) -> impl Fn(&mut Reader<'_>) -> Read<T> {
@@ -262,10 +236,7 @@ fn header(reader: &mut Reader<'_>) -> Read<Header> {
     let parent_type = optional(reader, ",\"parent_type\":", word(ParentType::parse))?;
     let parent_id = optional(reader, ",\"parent_id\":", label)?;
     let parent = match (parent_type, parent_id) {
-        (Some(parent_type), Some(parent_id)) => Some(Link {
-            parent_type,
-            parent_id,
-        }),
+        (Some(parent_type), Some(parent_id)) => Some(Link { parent_type, parent_id }),
         (None, None) => None,
         _ => return Err(MALFORMED),
     };
@@ -284,11 +255,7 @@ fn steps(reader: &mut Reader<'_>, execution: &mut Execution) -> Read<()> {
     let mut seen = HashSet::new();
     reader.array(|reader| {
         let (name, data) = step(reader)?;
-        if !seen.insert(data.id)
-            || data
-                .more()
-                .parent
-                .is_some_and(|parent| !seen.contains(&parent))
+        if !seen.insert(data.id) || data.more().parent.is_some_and(|parent| !seen.contains(&parent))
         {
             return Err(MALFORMED);
         }
@@ -404,11 +371,7 @@ fn usage(reader: &mut Reader<'_>) -> Read<BTreeMap<Box<str>, i64>> {
         found.insert(counter, amount);
         Ok(())
     })?;
-    if found.is_empty() {
-        Err(MALFORMED)
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(MALFORMED) } else { Ok(found) }
 }
 
 fn past(reader: &mut Reader<'_>) -> Read<Vec<Past>> {
@@ -417,17 +380,9 @@ fn past(reader: &mut Reader<'_>) -> Read<Vec<Past>> {
         let ended = required(reader, ",", time)?;
         let error = required(reader, ",", json)?;
         reader.expect("]")?;
-        Ok(Past {
-            started,
-            ended,
-            error,
-        })
+        Ok(Past { started, ended, error })
     })?;
-    if found.is_empty() {
-        Err(MALFORMED)
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(MALFORMED) } else { Ok(found) }
 }
 
 fn pending(reader: &mut Reader<'_>) -> Read<Pending> {
@@ -440,12 +395,8 @@ fn pending(reader: &mut Reader<'_>) -> Read<Pending> {
         if found.problem.is_some() || found.fields.kind == Kind::Created {
             return Err(MALFORMED);
         }
-        pending
-            .text
-            .extend_from_slice(reader.since(start)?.as_bytes());
-        pending
-            .actions
-            .push((at, found.fields.kind, pending.text.len()));
+        pending.text.extend_from_slice(reader.since(start)?.as_bytes());
+        pending.actions.push((at, found.fields.kind, pending.text.len()));
         Ok(())
     })?;
     Ok(pending)

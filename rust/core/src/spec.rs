@@ -28,16 +28,8 @@ impl ExecutionState {
         ExecutionState::Cancelled,
     ];
 
-    pub const NAMES: [&'static str; 8] = [
-        "created",
-        "planning",
-        "running",
-        "paused",
-        "waiting",
-        "completed",
-        "failed",
-        "cancelled",
-    ];
+    pub const NAMES: [&'static str; 8] =
+        ["created", "planning", "running", "paused", "waiting", "completed", "failed", "cancelled"];
 
     /// The name used in journals and in Python.
     pub const fn name(self) -> &'static str {
@@ -90,14 +82,8 @@ impl StepState {
         StepState::Cancelled,
     ];
 
-    pub const NAMES: [&'static str; 6] = [
-        "pending",
-        "running",
-        "completed",
-        "failed",
-        "skipped",
-        "cancelled",
-    ];
+    pub const NAMES: [&'static str; 6] =
+        ["pending", "running", "completed", "failed", "skipped", "cancelled"];
 
     /// The name used in journals and in Python.
     pub const fn name(self) -> &'static str {
@@ -152,17 +138,8 @@ impl StepType {
         StepType::Child,
     ];
 
-    pub const NAMES: [&'static str; 9] = [
-        "function",
-        "llm",
-        "tool",
-        "graph",
-        "condition",
-        "loop",
-        "wait",
-        "scope",
-        "child",
-    ];
+    pub const NAMES: [&'static str; 9] =
+        ["function", "llm", "tool", "graph", "condition", "loop", "wait", "scope", "child"];
 
     /// The name used in journals and in Python.
     pub const fn name(self) -> &'static str {
@@ -286,13 +263,8 @@ impl ParentType {
         ParentType::Schedule,
     ];
 
-    pub const NAMES: [&'static str; 5] = [
-        "execution",
-        "step_execution",
-        "user_message",
-        "system",
-        "schedule",
-    ];
+    pub const NAMES: [&'static str; 5] =
+        ["execution", "step_execution", "user_message", "system", "schedule"];
 
     /// The name used in journals and in Python.
     pub const fn name(self) -> &'static str {
@@ -653,25 +625,10 @@ pub const fn record(kind: Kind) -> &'static [Row] {
             (Field::Format, r#","format":"#, FieldType::Int, true),
             (Field::Id, r#","id":"#, FieldType::Exec, true),
             (Field::Tenant, r#","tenant":"#, FieldType::Label, true),
-            (
-                Field::ParentType,
-                r#","parent_type":"#,
-                FieldType::ParentType,
-                false,
-            ),
+            (Field::ParentType, r#","parent_type":"#, FieldType::ParentType, false),
             (Field::ParentId, r#","parent_id":"#, FieldType::Label, false),
-            (
-                Field::SchemaVersion,
-                r#","schema_version":"#,
-                FieldType::Label,
-                false,
-            ),
-            (
-                Field::Blueprint,
-                r#","blueprint":"#,
-                FieldType::Label,
-                false,
-            ),
+            (Field::SchemaVersion, r#","schema_version":"#, FieldType::Label, false),
+            (Field::Blueprint, r#","blueprint":"#, FieldType::Label, false),
             (Field::Key, r#","key":"#, FieldType::Label, false),
             (Field::Input, r#","input":"#, FieldType::Json, false),
         ],
@@ -692,20 +649,10 @@ pub const fn record(kind: Kind) -> &'static [Row] {
             (Field::Name, r#","name":"#, FieldType::Label, true),
             (Field::Type, r#","type":"#, FieldType::StepType, false),
             (Field::Key, r#","key":"#, FieldType::Label, false),
-            (
-                Field::ParentStepId,
-                r#","parent_step_id":"#,
-                FieldType::Step,
-                false,
-            ),
+            (Field::ParentStepId, r#","parent_step_id":"#, FieldType::Step, false),
             (Field::Input, r#","input":"#, FieldType::Json, false),
             (Field::Source, r#","source":"#, FieldType::Json, false),
-            (
-                Field::CallableId,
-                r#","callable_id":"#,
-                FieldType::Label,
-                false,
-            ),
+            (Field::CallableId, r#","callable_id":"#, FieldType::Label, false),
             (Field::Place, r#","place":"#, FieldType::Path, false),
         ],
         Kind::StepStarted => &[
@@ -713,20 +660,10 @@ pub const fn record(kind: Kind) -> &'static [Row] {
             (Field::Name, r#","name":"#, FieldType::Label, false),
             (Field::Type, r#","type":"#, FieldType::StepType, false),
             (Field::Key, r#","key":"#, FieldType::Label, false),
-            (
-                Field::ParentStepId,
-                r#","parent_step_id":"#,
-                FieldType::Step,
-                false,
-            ),
+            (Field::ParentStepId, r#","parent_step_id":"#, FieldType::Step, false),
             (Field::Input, r#","input":"#, FieldType::Json, false),
             (Field::Source, r#","source":"#, FieldType::Json, false),
-            (
-                Field::CallableId,
-                r#","callable_id":"#,
-                FieldType::Label,
-                false,
-            ),
+            (Field::CallableId, r#","callable_id":"#, FieldType::Label, false),
             (Field::Place, r#","place":"#, FieldType::Path, false),
         ],
         Kind::StepCompleted => &[
@@ -753,12 +690,7 @@ pub const fn record(kind: Kind) -> &'static [Row] {
         Kind::StepUsage => &[
             (Field::StepId, r#","step_id":"#, FieldType::Step, true),
             (Field::Counter, r#","counter":"#, FieldType::Label, true),
-            (
-                Field::AmountMicros,
-                r#","amount_micros":"#,
-                FieldType::Int,
-                true,
-            ),
+            (Field::AmountMicros, r#","amount_micros":"#, FieldType::Int, true),
         ],
         Kind::StepsScheduled => &[
             (Field::Steps, r#","steps":"#, FieldType::Runs, true),
@@ -766,21 +698,11 @@ pub const fn record(kind: Kind) -> &'static [Row] {
             (Field::Names, r#","names":"#, FieldType::Labels, false),
             (Field::Type, r#","type":"#, FieldType::StepType, false),
             (Field::Keys, r#","keys":"#, FieldType::Labels, false),
-            (
-                Field::ParentStepId,
-                r#","parent_step_id":"#,
-                FieldType::Step,
-                false,
-            ),
+            (Field::ParentStepId, r#","parent_step_id":"#, FieldType::Step, false),
             (Field::Input, r#","input":"#, FieldType::Json, false),
             (Field::Inputs, r#","inputs":"#, FieldType::Jsons, false),
             (Field::Source, r#","source":"#, FieldType::Json, false),
-            (
-                Field::CallableId,
-                r#","callable_id":"#,
-                FieldType::Label,
-                false,
-            ),
+            (Field::CallableId, r#","callable_id":"#, FieldType::Label, false),
             (Field::Places, r#","places":"#, FieldType::Paths, false),
         ],
         Kind::StepsStarted => &[
@@ -789,21 +711,11 @@ pub const fn record(kind: Kind) -> &'static [Row] {
             (Field::Names, r#","names":"#, FieldType::Labels, false),
             (Field::Type, r#","type":"#, FieldType::StepType, false),
             (Field::Keys, r#","keys":"#, FieldType::Labels, false),
-            (
-                Field::ParentStepId,
-                r#","parent_step_id":"#,
-                FieldType::Step,
-                false,
-            ),
+            (Field::ParentStepId, r#","parent_step_id":"#, FieldType::Step, false),
             (Field::Input, r#","input":"#, FieldType::Json, false),
             (Field::Inputs, r#","inputs":"#, FieldType::Jsons, false),
             (Field::Source, r#","source":"#, FieldType::Json, false),
-            (
-                Field::CallableId,
-                r#","callable_id":"#,
-                FieldType::Label,
-                false,
-            ),
+            (Field::CallableId, r#","callable_id":"#, FieldType::Label, false),
             (Field::Places, r#","places":"#, FieldType::Paths, false),
         ],
         Kind::StepsCompleted => &[

@@ -78,9 +78,7 @@ impl StepData {
 
     /// When the current or last attempt started.
     pub fn tried(&self) -> Option<i64> {
-        self.more()
-            .tried
-            .or((self.started != NONE).then_some(self.started))
+        self.more().tried.or((self.started != NONE).then_some(self.started))
     }
 }
 
@@ -94,11 +92,7 @@ struct Names {
 
 impl Names {
     fn intern(&mut self, name: &str) -> u32 {
-        if self
-            .all
-            .get(self.last as usize)
-            .is_some_and(|last| **last == *name)
-        {
+        if self.all.get(self.last as usize).is_some_and(|last| **last == *name) {
             return self.last;
         }
         self.last = match self.index.get(name) {
@@ -143,10 +137,7 @@ impl Steps {
     }
 
     pub fn name(&self, step: &StepData) -> &str {
-        self.names
-            .all
-            .get(step.name as usize)
-            .map_or("", |name| name)
+        self.names.all.get(step.name as usize).map_or("", |name| name)
     }
 
     pub(crate) fn intern(&mut self, name: &str) -> u32 {
@@ -186,12 +177,8 @@ impl Steps {
         let index = self.len;
         let ascending = index == 0 || self.get(index - 1).is_some_and(|last| last.id < step.id);
         if !ascending && self.index.is_none() {
-            self.index = Some(
-                self.iter()
-                    .enumerate()
-                    .map(|(at, step)| (step.id, at as u32))
-                    .collect(),
-            );
+            self.index =
+                Some(self.iter().enumerate().map(|(at, step)| (step.id, at as u32)).collect());
         }
         if let Some(index_by_id) = &mut self.index {
             index_by_id.insert(step.id, index as u32);
@@ -246,10 +233,9 @@ mod tests {
 
     #[test]
     fn finds_every_step_in_any_order() {
-        for order in [
-            (0..3000).collect::<Vec<u128>>(),
-            (0..3000).map(|n| n * 7919 % 3001).collect(),
-        ] {
+        for order in
+            [(0..3000).collect::<Vec<u128>>(), (0..3000).map(|n| n * 7919 % 3001).collect()]
+        {
             let mut steps = Steps::default();
             for number in &order {
                 assert_eq!(steps.find(Id::from_bits(number * 2 + 2)), None);

@@ -7,6 +7,7 @@ use crate::spec::{FORMAT, Field, Kind, StepType, record};
 
 /// Writes the JSON of an action; without a time the action was not applied yet.
 pub fn write_action(out: &mut Vec<u8>, at: Option<i64>, fields: &Fields<'_>) {
+    out.reserve(160);
     out.push(b'{');
     if let Some(at) = at {
         out.extend_from_slice(b"\"at\":");
