@@ -47,6 +47,7 @@ check: check-spec check-ruff check-types check-stub check-rust check-house ## fo
 
 check-spec: $(TOOLS)
 	$(PY) spec/generate.py --check
+	$(PY) tools/native_stub.py --check
 
 check-ruff: $(TOOLS)
 	$(PY) -m ruff check .
@@ -81,6 +82,7 @@ endif
 
 spec: $(TOOLS) ## write the generated tables of both backends from spec/*.toml
 	$(PY) spec/generate.py
+	$(PY) tools/native_stub.py
 
 format: $(TOOLS) ## let the formatters write
 	$(PY) -m ruff check --fix-only .

@@ -192,7 +192,7 @@ MAX_PAYLOAD_BYTES: Final = 8388608
 MAX_LABEL_CHARS: Final = 255
 MAX_PATH_CHARS: Final = 1024
 MAX_NOTE_CHARS: Final = 4096
-MAX_BULK_STEPS: Final = 4194304
+MAX_BULK_STEPS: Final = 1048576
 
 # kind -> its fields in the record's order: (name, type, required)
 RECORDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {

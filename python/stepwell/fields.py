@@ -363,7 +363,8 @@ def _complete(kind: str, fields: Fields) -> None:
         errors.bulk_too_large(count, MAX_BULK_STEPS)
     for name, _, required in RECORDS[kind]:
         if required and name not in fields and not _made_later(kind, name, count):
-            errors.missing_field(kind, name)
+            makes = name == "steps" and kind in _MAKES_MANY
+            errors.missing_field(kind, "steps, count, or a sequence with one entry per step" if makes else name)
     for many, one in _LISTS.items():
         if many in fields:
             if one in fields:
@@ -372,6 +373,9 @@ def _complete(kind: str, fields: Fields) -> None:
                 errors.length_differs(many, count or 0, len(fields[many]))
     if kind == "steps_failed" and "error" not in fields and "errors" not in fields:
         errors.missing_field(kind, "error")
+
+
+_MAKES_MANY = frozenset(kind for kind, single in _spec.BULK.items() if "new" in _spec.STEP_ACTIONS[single])
 
 
 def _made_later(kind: str, name: str, count: int | None) -> bool:

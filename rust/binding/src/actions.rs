@@ -79,10 +79,11 @@ impl Execution {
         slf: &Bound<'py, Execution>,
         step: &StepRef<'_, 'py>,
         fields: &Fields<'_>,
-        now: i64,
+        now: Option<i64>,
     ) -> PyResult<Bound<'py, Step>> {
         let py = slf.py();
         let id = fields.step.ok_or_else(|| bridge::missing(py, fields.kind, "step_id"))?;
+        let now = now.map_or_else(|| slf.get().clock_now(py), Ok)?;
         match (Execution::act_at(slf, fields, now)?, step) {
             (_, StepRef::View(step)) => Ok((*step).clone()),
             (Touched::One(index), _) => {
@@ -120,11 +121,10 @@ impl Execution {
             return Err(bridge::missing(py, kind, "name"));
         }
         // One reading of the process's clock serves the id and the action.
-        let now = if this.clock.is_none() { crate::clock::now() } else { 0 };
+        let now = this.clock.is_none().then(crate::clock::now);
         if fields.step.is_none() {
             fields.step = Some(this.new_step_id(py, now)?);
         }
-        let now = if this.clock.is_none() { now } else { this.clock_now(py)? };
         Execution::one(slf, &step, &fields, now)
     }
 }
@@ -263,7 +263,7 @@ impl Execution {
         fields.step = step.id()?;
         let output = bridge::payload(output)?;
         fields.output = output.as_ref().map(|output| output.text()).transpose()?;
-        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
+        Execution::one(slf, &step, &fields, None)
     }
 
     /// Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`.
@@ -326,7 +326,7 @@ impl Execution {
             }
         }
         fields.amount_micros = amount_micros;
-        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
+        Execution::one(slf, &step, &fields, None)
     }
 }
 
@@ -354,7 +354,7 @@ impl Execution {
             return Err(bridge::missing(py, kind, "error"));
         };
         fields.error = Some(error.text()?);
-        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
+        Execution::one(slf, &step, &fields, None)
     }
 
     fn end_with_reason<'py>(
@@ -367,6 +367,6 @@ impl Execution {
         let step = step_ref(slf, Some(step_id))?;
         fields.step = step.id()?;
         fields.reason = given(reason).map(|reason| bridge::note("reason", reason)).transpose()?;
-        Execution::one(slf, &step, &fields, slf.get().clock_now(slf.py())?)
+        Execution::one(slf, &step, &fields, None)
     }
 }

@@ -122,10 +122,10 @@ impl Execution {
         Ok(self.clock_now(py)?.max(self.read(py, |core| core.status().last)?))
     }
 
-    /// A new id for a step; `at` is the time of the process's clock, 0 if it was not read.
-    pub fn new_step_id(&self, py: Python<'_>, at: i64) -> PyResult<Id> {
+    /// A new id for a step; `at` is the time of the process's clock, if it was read.
+    pub fn new_step_id(&self, py: Python<'_>, at: Option<i64>) -> PyResult<Id> {
         match &self.ids {
-            None => crate::ids::new_id(if at == 0 { crate::clock::now() } else { at }),
+            None => crate::ids::new_id(at.unwrap_or_else(crate::clock::now)),
             Some(ids) => {
                 let made = ids.bind(py).call1(("step",))?;
                 bridge::id(&STEP_ID.get(py)?.call1(("step_id", made))?, "step")

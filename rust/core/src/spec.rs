@@ -742,4 +742,4 @@ pub const MAX_PAYLOAD_BYTES: usize = 8388608;
 pub const MAX_LABEL_CHARS: usize = 255;
 pub const MAX_PATH_CHARS: usize = 1024;
 pub const MAX_NOTE_CHARS: usize = 4096;
-pub const MAX_BULK_STEPS: usize = 4194304;
+pub const MAX_BULK_STEPS: usize = 1048576;

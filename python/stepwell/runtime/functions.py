@@ -1,0 +1,311 @@
+"""Blueprints and steps: what the decorators make of a function, and how it is called outside a kernel."""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+
+from .. import durations, errors, model
+from .._spec import StepType
+from ..retries import RetryPolicy
+from . import places
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+EFFECTS: Final = ("pure", "idempotent", "keyed")
+
+
+class StepSpec:
+    """What is known of a step before it is called."""
+
+    __slots__ = ("callable_id", "fn", "is_async", "keyed", "name", "retry", "retry_on", "timeout_s", "type")
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        name: str | None,
+        type: StepType | str,
+        retry: RetryPolicy | None,
+        retry_on: tuple[type[BaseException], ...] | None,
+        timeout: str | float | timedelta | None,
+        effect: str,
+    ) -> None:
+        if not callable(fn):
+            raise errors.ValidationError(f"a step is made of a function, got {fn.__class__.__name__}")
+        self.fn = fn
+        self.name = model.label("name", _name_of(fn) if name is None else name)
+        self.type = model.choice("type", type, [kind.value for kind in StepType])
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise errors.ValidationError(f"retry must be a RetryPolicy, got {retry.__class__.__name__}")
+        self.retry = retry
+        self.retry_on = _classes(retry_on)
+        self.is_async = is_async(fn)
+        self.timeout_s = None if timeout is None else durations.parse(timeout, "timeout") / 1e9
+        if self.timeout_s is not None and not self.is_async:
+            raise errors.ValidationError(
+                f"timeout needs an async def step: {self.name} is a def function, and no thread can be stopped"
+            )
+        self.keyed = model.choice("effect", effect, EFFECTS) == "keyed"
+        if retry is not None and retry.requires_idempotency_key and not self.keyed:
+            raise errors.ValidationError(
+                "a policy with requires_idempotency_key needs a step with effect='keyed'"
+            )
+        self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
+
+
+def _classes(given: object) -> tuple[type[BaseException], ...] | None:
+    if given is None:
+        return None
+    if not isinstance(given, tuple) or not all(
+        isinstance(kind, type) and issubclass(kind, Exception) for kind in given
+    ):
+        raise errors.ValidationError("retry_on must be a tuple of exception classes")
+    return given
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Whether a call gives a coroutine."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+def _qualname_of(fn: Callable[..., Any]) -> str:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return str(getattr(fn, "__qualname__", fn.__class__.__qualname__))
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    return _label(_qualname_of(fn).rpartition(".")[2])
+
+
+def _label(text: str) -> str:
+    return text if len(text) <= 255 else text[-255:]
+
+
+@overload
+def step(fn: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def step(
+    *,
+    name: str | None = None,
+    type: StepType | str = StepType.FUNCTION,
+    retry: RetryPolicy | None = None,
+    retry_on: tuple[type[BaseException], ...] | None = None,
+    timeout: str | float | timedelta | None = None,
+    effect: str = "idempotent",
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def step(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    type: StepType | str = StepType.FUNCTION,
+    retry: RetryPolicy | None = None,
+    retry_on: tuple[type[BaseException], ...] | None = None,
+    timeout: str | float | timedelta | None = None,
+    effect: str = "idempotent",
+) -> Any:
+    """Makes a step of a function: in a blueprint its result is recorded, and a recorded call is not run again.
+
+    Outside a kernel, and inside another step, it stays a plain call. In an `async def` blueprint every step is awaited,
+    one made of a `def` function too (it runs in a thread of the kernel); in a `def` blueprint every step call blocks.
+
+    `name` defaults to the function's. `retry` decides about failures; without it those that the taxonomy calls
+    retryable get the default policy. `retry_on`: an exception of another class fails at once. `timeout` bounds one
+    attempt of an `async def` step (category `timeout`, code `step_timeout`). `effect` says what running it twice means,
+    which happens when a process dies in it: `pure` and `idempotent` do no harm; `keyed` does none with the same
+    `current_step().idempotency_key`, and its start is durable before its code runs.
+    Raises `ValidationError` for options that cannot be.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        spec = StepSpec(function, name, type, retry, retry_on, timeout, effect)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return places.call(spec, args, kwargs)
+
+        call.__stepwell_step__ = spec  # type: ignore[attr-defined]
+        return call
+
+    return decorate if fn is None else decorate(fn)
+
+
+@overload
+def run_step(
+    fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, name: str | None = None, **kwargs: Any
+) -> Coroutine[Any, Any, T]: ...
+
+
+@overload
+def run_step(
+    fn: Callable[..., T], /, *args: Any, name: str | None = None, **kwargs: Any
+) -> Coroutine[Any, Any, T]: ...
+
+
+def run_step(
+    fn: Callable[..., Any],
+    /,
+    *args: Any,
+    name: str | None = None,
+    type: StepType | str | None = None,
+    retry: RetryPolicy | None = None,
+    retry_on: tuple[type[BaseException], ...] | None = None,
+    timeout: str | float | timedelta | None = None,
+    effect: str | None = None,
+    **kwargs: Any,
+) -> Coroutine[Any, Any, Any]:
+    """Runs any callable as a step of an `async def` blueprint: `await run_step(fn, 1, name="first")`.
+
+    The options are those of `step`; where `fn` is a step already, those given here replace its own. Outside a kernel
+    it is the plain call, awaited. In a `def` blueprint use `stepwell.blocking.run_step`.
+    """
+    spec = spec_of(fn, name, type, retry, retry_on, timeout, effect)
+    if places.in_blocking_scope():
+        raise errors.PlaceError("in a def blueprint use stepwell.blocking.run_step, which needs no await")
+    return _awaited(places.call(spec, args, kwargs))
+
+
+async def _awaited(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def spec_of(
+    fn: Callable[..., Any],
+    name: str | None,
+    type: StepType | str | None,
+    retry: RetryPolicy | None,
+    retry_on: tuple[type[BaseException], ...] | None,
+    timeout: str | float | timedelta | None,
+    effect: str | None,
+) -> StepSpec:
+    """The step that `fn` is, with other options where some are given."""
+    known: StepSpec | None = getattr(fn, "__stepwell_step__", None)
+    if known is None:
+        return StepSpec(fn, name, type or StepType.FUNCTION, retry, retry_on, timeout, effect or "idempotent")
+    if (name, type, retry, retry_on, timeout, effect) == (None, None, None, None, None, None):
+        return known
+    return StepSpec(
+        known.fn,
+        known.name if name is None else name,
+        known.type if type is None else type,
+        known.retry if retry is None else retry,
+        known.retry_on if retry_on is None else retry_on,
+        known.timeout_s if timeout is None else timeout,
+        ("keyed" if known.keyed else "idempotent") if effect is None else effect,
+    )
+
+
+# --- blueprints ---------------------------------------------------------------------------------------------------
+
+
+class Blueprint(Generic[P, R]):
+    """A function that a kernel can run as an execution; called directly it is just the function."""
+
+    def __init__(
+        self, fn: Callable[P, R], name: str | None, version: str | None, accepts: tuple[str, ...]
+    ) -> None:
+        if not callable(fn):
+            raise errors.ValidationError(f"a blueprint is made of a function, got {fn.__class__.__name__}")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = model.label("name", f"{fn.__module__}.{_qualname_of(fn)}" if name is None else name)
+        self.is_async = is_async(fn)
+        self._signature = inspect.signature(fn)
+        self.version = _shape(self._signature) if version is None else model.label("version", version)
+        if not isinstance(accepts, tuple):
+            raise errors.ValidationError("accepts must be a tuple of versions")
+        self.accepts = tuple(model.label("accepts", old) for old in accepts)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The plain call, outside a kernel."""
+        return self.fn(*args, **kwargs)
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raises `ValidationError` where the function cannot be called like this."""
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise errors.ValidationError(
+                f"{self.name}{self._signature} cannot be called like this: {error}"
+            ) from None
+
+    def check_version(self, recorded: str | None) -> None:
+        """Raises `SchemaMismatch` for an execution of a version that this code does not accept."""
+        if recorded != self.version and recorded not in self.accepts:
+            errors.schema_mismatch(recorded, self.version)
+
+    def __repr__(self) -> str:
+        return f"<Blueprint {self.name} {self.version}>"
+
+
+def _shape(signature: inspect.Signature) -> str:
+    """What a recorded input depends on: the parameters' names and kinds."""
+    text = ",".join(f"{parameter.kind.name}:{parameter.name}" for parameter in signature.parameters.values())
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+_registry: dict[str, Blueprint[..., Any]] = {}
+
+
+@overload
+def blueprint(fn: Callable[P, R], /) -> Blueprint[P, R]: ...
+
+
+@overload
+def blueprint(
+    *, name: str | None = None, version: str | None = None, accepts: tuple[str, ...] = ()
+) -> Callable[[Callable[P, R]], Blueprint[P, R]]: ...
+
+
+def blueprint(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    accepts: tuple[str, ...] = (),
+) -> Any:
+    """Makes a blueprint of an `async def` or `def` function and registers it under its name.
+
+    `name` defaults to module and qualified name. `version` is recorded with each execution as its schema version, and
+    one recorded with another is not run, unless `accepts` has it; without a version it is a hash of the parameters'
+    names and kinds, since a recorded input must still fit. A later blueprint of the same name takes its place.
+    Raises `ValidationError` for options that cannot be.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Blueprint[..., Any]:
+        made: Blueprint[..., Any] = Blueprint(function, name, version, accepts)
+        _registry[made.name] = made
+        return made
+
+    return decorate if fn is None else decorate(fn)
+
+
+def known_blueprint(name: str | None) -> Blueprint[..., Any] | None:
+    """The registered blueprint of this name."""
+    return None if name is None else _registry.get(name)
+
+
+def pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Arguments as they are recorded: an array, or an object with both where there are named ones."""
+    if kwargs:
+        return {"args": list(args), "kwargs": kwargs}
+    return list(args) if args else None
+
+
+def unpack(recorded: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments that `pack` recorded."""
+    if isinstance(recorded, dict):
+        return cast("list[Any]", recorded["args"]), cast("dict[str, Any]", recorded["kwargs"])
+    return recorded or [], {}
