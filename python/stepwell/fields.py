@@ -4,7 +4,7 @@ Every value is checked here, in the order of the record's fields, before an exec
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _spec, clock, encoding, errors, failures, journal, model, typeid
 from ._spec import MAX_BULK_STEPS, MAX_PATH_CHARS, RECORDS
@@ -237,14 +237,15 @@ def bulk(kind: str, given: Mapping[str, object], count: int | None, ids: Callabl
     elif isinstance(steps, list | tuple):
         for index, step in enumerate(steps):
             if is_step(step) and not step._of(execution):
-                _foreign(step.id, index)
+                _at(index, errors.foreign_step, step.id)
     return with_ids(convert(kind, given, count), ids)
 
 
-def _foreign(step_id: str, index: int) -> None:
+def _at(index: int, refuse: Callable[..., NoReturn], *args: object) -> NoReturn:
+    """Refuses the element at this position."""
     try:
-        errors.foreign_step(step_id)
-    except errors.UnknownStep as error:
+        refuse(*args)
+    except errors.StepwellError as error:
         error.index = index
         raise
 
@@ -371,8 +372,11 @@ def _complete(kind: str, fields: Fields) -> None:
                 errors.one_or_many(one, many)
             if len(fields[many]) != count:
                 errors.length_differs(many, count or 0, len(fields[many]))
-    if kind == "steps_failed" and "error" not in fields and "errors" not in fields:
-        errors.missing_field(kind, "error")
+    if kind == "steps_failed" and "error" not in fields:
+        if "errors" not in fields:
+            errors.missing_field(kind, "error")
+        if None in fields["errors"]:
+            _at(fields["errors"].index(None), errors.missing_field, "step_failed", "error")
 
 
 _MAKES_MANY = frozenset(kind for kind, single in _spec.BULK.items() if "new" in _spec.STEP_ACTIONS[single])

@@ -335,7 +335,7 @@ class Execution(View, Methods):
             values["step_id"] = self._new_id()
         return self._order[self._apply(kind, values)[1][0]]
 
-    def _complete(self, step_id: object, output: object) -> Step:
+    def _complete(self, step_id: object, output: object) -> None:
         values: Fields = {}
         if type(step_id) is str and step_id in self._steps:
             values["step_id"] = step_id
@@ -345,11 +345,11 @@ class Execution(View, Methods):
             values["output"] = fields.encoded("output", output)
         if step_id is None:
             errors.missing_field("step_completed", "step_id")
-        return self._order[self._apply("step_completed", values)[1][0]]
+        self._apply("step_completed", values)
 
-    def _one(self, kind: str, step_id: object, given: dict[str, object]) -> Step:
+    def _one(self, kind: str, step_id: object, given: dict[str, object]) -> None:
         given["step_id"] = self._own(step_id)
-        return self._order[self._apply(kind, fields.convert(kind, given))[1][0]]
+        self._apply(kind, fields.convert(kind, given))
 
     def _many(self, kind: str, given: dict[str, object], count: int | None = None) -> StepRange:
         values = fields.bulk(kind, given, count, self._ids, self)

@@ -20,7 +20,7 @@ class Methods:
 
         def _do(self, kind: str, given: dict[str, object]) -> None: ...
         def _own(self, step: object) -> object: ...
-        def _complete(self, step_id: object, output: object) -> Step: ...
+        def _complete(self, step_id: object, output: object) -> None: ...
         def _new(
             self,
             kind: str,
@@ -34,7 +34,7 @@ class Methods:
             callable_id: object,
             place: object,
         ) -> Step: ...
-        def _one(self, kind: str, step_id: object, given: dict[str, object]) -> Step: ...
+        def _one(self, kind: str, step_id: object, given: dict[str, object]) -> None: ...
         def _many(self, kind: str, given: dict[str, object], count: int | None = None) -> StepRange: ...
 
     # --- actions of the execution ---
@@ -111,34 +111,34 @@ class Methods:
         """Makes a step that runs at once, or starts the pending one with this `step_id`, and returns it."""
         return self._new("step_started", step_id, name, type, key, parent_step_id, input, source, callable_id, place)
 
-    def complete_step(self, step_id: str | Step, output: object = None) -> Step:
-        """Ends a running step well, and returns it."""
-        return self._complete(step_id, output)
+    def complete_step(self, step_id: str | Step, output: object = None) -> None:
+        """Ends a running step well."""
+        self._complete(step_id, output)
 
     def retry_step(
         self,
         step_id: str | Step,
         error: ExecutionError | BaseException | str,
         retry_at: datetime | int | None = None,
-    ) -> Step:
+    ) -> None:
         """Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`."""
-        return self._one("step_retrying", step_id, {"error": error, "retry_at": retry_at})
+        self._one("step_retrying", step_id, {"error": error, "retry_at": retry_at})
 
-    def fail_step(self, step_id: str | Step, error: ExecutionError | BaseException | str) -> Step:
-        """Ends a running or pending step with an error, and returns it."""
-        return self._one("step_failed", step_id, {"error": error})
+    def fail_step(self, step_id: str | Step, error: ExecutionError | BaseException | str) -> None:
+        """Ends a running or pending step with an error."""
+        self._one("step_failed", step_id, {"error": error})
 
-    def skip_step(self, step_id: str | Step, reason: str | None = None) -> Step:
-        """Ends a pending step that is not needed, and returns it."""
-        return self._one("step_skipped", step_id, {"reason": reason})
+    def skip_step(self, step_id: str | Step, reason: str | None = None) -> None:
+        """Ends a pending step that is not needed."""
+        self._one("step_skipped", step_id, {"reason": reason})
 
-    def cancel_step(self, step_id: str | Step, reason: str | None = None) -> Step:
-        """Ends a pending or running step before its result, and returns it."""
-        return self._one("step_cancelled", step_id, {"reason": reason})
+    def cancel_step(self, step_id: str | Step, reason: str | None = None) -> None:
+        """Ends a pending or running step before its result."""
+        self._one("step_cancelled", step_id, {"reason": reason})
 
-    def add_usage(self, step_id: str | Step, counter: str, amount: float) -> Step:
+    def add_usage(self, step_id: str | Step, counter: str, amount: float) -> None:
         """Adds to a counter of a running step: `tokens`, `cost` or an own one, kept in millionths, half to even."""
-        return self._one("step_usage", step_id, {"counter": counter, "amount_micros": fields.micros(amount)})
+        self._one("step_usage", step_id, {"counter": counter, "amount_micros": fields.micros(amount)})
 
     # --- actions of many steps ---
 

@@ -45,7 +45,7 @@ async def perform(run: "Run", call: Call) -> Any:
             await _for_ever()
         if step.state == StepState.RUNNING:
             gone = "the process ended while the step ran"
-            step = run.execution.retry_step(
+            run.execution.retry_step(
                 step, ExecutionError("tool", INTERRUPTED, gone, attempt=step.attempt)
             )
         elif step.retry_at is not None:
@@ -127,11 +127,11 @@ async def _attempt(run: "Run", call: Call, step: Step) -> tuple[Step, ExecutionE
     outcome: ExecutionError | None = None
     if raised is None:
         try:
-            step = run.execution.complete_step(step, output=value)
+            run.execution.complete_step(step, output=value)
         except errors.ValidationError as refusal:
             raised = refusal
     if raised is not None:
-        step, outcome = _fail(run, call, step, raised)
+        outcome = _fail(run, call, step, raised)
     if step.state != StepState.PENDING:
         run.open.pop(step.id, None)
     await run.journal.durable()
@@ -163,7 +163,7 @@ async def _run_code(run: "Run", call: Call, step: Step) -> Any:
         places.leave(token)
 
 
-def _fail(run: "Run", call: Call, step: Step, raised: BaseException) -> tuple[Step, ExecutionError]:
+def _fail(run: "Run", call: Call, step: Step, raised: BaseException) -> ExecutionError:
     """Records a failure: the last one, or one that is followed by another try."""
     execution, spec = run.execution, call.spec
     if not isinstance(raised, Exception):
@@ -177,13 +177,14 @@ def _fail(run: "Run", call: Call, step: Step, raised: BaseException) -> tuple[St
     if again and policy.requires_idempotency_key and not spec.keyed:
         again = False
     if not again:
-        return execution.fail_step(step, error), error
+        execution.fail_step(step, error)
+        return error
     delay_ns = policy.delay_ms(tries, execution.id, step.id) * 1_000_000
     due = run.kernel.clock.now_ns() + delay_ns
-    step = execution.retry_step(step, error, retry_at=from_ns(due))
+    execution.retry_step(step, error, retry_at=from_ns(due))
     run.timers[step.id] = due
     run.wait_for_timer()
-    return step, error
+    return error
 
 
 async def _wait_until(run: "Run", step: Step) -> None:

@@ -366,17 +366,8 @@ class SqliteStore:
                     return last[0]
                 raise protocol.conflict(execution_id)
             connection.change_many(SQL["insert_record"], _journal(tenant, execution_id, action_id, records))
-            values = (
-                tenant,
-                execution_id,
-                row.state,
-                row.wait_reason,
-                last[0],
-                row.head,
-                last[1],
-                row.wake_at_ns,
-            )
-            connection.change(SQL["advance"], values)
+            values = (row.state, row.wait_reason, last[0], row.head, last[1], row.wake_at_ns)
+            connection.change(SQL["advance"], (*values, tenant, execution_id))
             return last[0]
 
         return self._ask(work, writes=True)
@@ -386,7 +377,7 @@ class SqliteStore:
         tenant = self._tenant
 
         def work(connection: Connection) -> int:
-            if not connection.change(SQL["claim"], (tenant, execution_id, owner, epoch)):
+            if not connection.change(SQL["claim"], (owner, tenant, execution_id, epoch)):
                 found = connection.run(SQL["fence"], (tenant, execution_id))
                 if not found:
                     raise protocol.not_found(execution_id)
@@ -434,14 +425,13 @@ class SqliteStore:
     def list(self, state: str | None = None, after: str | None = None, limit: int = 100) -> Ticket[Rows]:
         """See `Store.list`."""
         protocol.check_limit(limit)
-        page = (self._tenant, _AFTER_ALL if after is None else after, limit)
+        tenant, page = self._tenant, (_AFTER_ALL if after is None else after, limit)
 
         def work(connection: Connection) -> Rows:
-            found = (
-                connection.run(SQL["list"], page)
-                if state is None
-                else connection.run(SQL["list_state"], (*page, state))
-            )
+            if state is None:
+                found = connection.run(SQL["list"], (tenant, *page))
+            else:
+                found = connection.run(SQL["list_state"], (tenant, state, *page))
             return [ExecutionRow(*row) for row in found]
 
         return self._ask(work)

@@ -74,23 +74,12 @@ impl Execution {
         this.change(py, |core| core.apply(fields, None, now)).map(|(_, touched)| touched)
     }
 
-    /// Applies an action of one step and returns its view: the one that was given, if any.
-    fn one<'py>(
-        slf: &Bound<'py, Execution>,
-        step: &StepRef<'_, 'py>,
-        fields: &Fields<'_>,
-        now: Option<i64>,
-    ) -> PyResult<Bound<'py, Step>> {
-        let py = slf.py();
-        let id = fields.step.ok_or_else(|| bridge::missing(py, fields.kind, "step_id"))?;
-        let now = now.map_or_else(|| slf.get().clock_now(py), Ok)?;
-        match (Execution::act_at(slf, fields, now)?, step) {
-            (_, StepRef::View(step)) => Ok((*step).clone()),
-            (Touched::One(index), _) => {
-                Bound::new(py, Step { execution: slf.clone().unbind(), index, id })
-            }
-            _ => Err(bridge::refuse(py, "internal", ("no step was touched",))),
+    /// Applies an action of a step that must be named.
+    fn one(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<()> {
+        if fields.step.is_none() {
+            return Err(bridge::missing(slf.py(), fields.kind, "step_id"));
         }
+        Execution::act(slf, fields).map(|_| ())
     }
 
     fn make<'py>(
@@ -125,7 +114,15 @@ impl Execution {
         if fields.step.is_none() {
             fields.step = Some(this.new_step_id(py, now)?);
         }
-        Execution::one(slf, &step, &fields, now)
+        let id = fields.step.ok_or_else(|| bridge::missing(py, kind, "step_id"))?;
+        let now = now.map_or_else(|| this.clock_now(py), Ok)?;
+        match (Execution::act_at(slf, &fields, now)?, step) {
+            (_, StepRef::View(step)) => Ok(step.clone()),
+            (Touched::One(index), _) => {
+                Bound::new(py, Step { execution: slf.clone().unbind(), index, id })
+            }
+            _ => Err(bridge::refuse(py, "internal", ("no step was touched",))),
+        }
     }
 }
 
@@ -251,19 +248,18 @@ impl Execution {
         Execution::make(slf, Kind::StepStarted, &new)
     }
 
-    /// Ends a running step well, and returns it.
+    /// Ends a running step well.
     #[pyo3(signature = (step_id, output=None))]
     fn complete_step<'py>(
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         output: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         let mut fields = Fields::new(Kind::StepCompleted);
-        let step = step_ref(slf, Some(step_id))?;
-        fields.step = step.id()?;
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
         let output = bridge::payload(output)?;
         fields.output = output.as_ref().map(|output| output.text()).transpose()?;
-        Execution::one(slf, &step, &fields, None)
+        Execution::one(slf, &fields)
     }
 
     /// Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`.
@@ -273,36 +269,36 @@ impl Execution {
         step_id: &Bound<'py, PyAny>,
         error: &Bound<'py, PyAny>,
         retry_at: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         Execution::end_with_error(slf, Kind::StepRetrying, step_id, error, retry_at)
     }
 
-    /// Ends a running or pending step with an error, and returns it.
+    /// Ends a running or pending step with an error.
     fn fail_step<'py>(
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         error: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         Execution::end_with_error(slf, Kind::StepFailed, step_id, error, None)
     }
 
-    /// Ends a pending step that is not needed, and returns it.
+    /// Ends a pending step that is not needed.
     #[pyo3(signature = (step_id, reason=None))]
     fn skip_step<'py>(
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         reason: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         Execution::end_with_reason(slf, Kind::StepSkipped, step_id, reason)
     }
 
-    /// Ends a pending or running step before its result, and returns it.
+    /// Ends a pending or running step before its result.
     #[pyo3(signature = (step_id, reason=None))]
     fn cancel_step<'py>(
         slf: &Bound<'py, Execution>,
         step_id: &Bound<'py, PyAny>,
         reason: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         Execution::end_with_reason(slf, Kind::StepCancelled, step_id, reason)
     }
 
@@ -312,11 +308,10 @@ impl Execution {
         step_id: &Bound<'py, PyAny>,
         counter: &Bound<'py, PyAny>,
         amount: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         let amount_micros: i64 = MICROS.get(slf.py())?.call1((amount,))?.extract()?;
         let mut fields = Fields::new(Kind::StepUsage);
-        let step = step_ref(slf, Some(step_id))?;
-        fields.step = step.id()?;
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
         fields.counter =
             given(Some(counter)).map(|counter| bridge::label("counter", counter)).transpose()?;
         for (missing, field) in [(fields.step.is_none(), "step_id"), (counter.is_none(), "counter")]
@@ -326,7 +321,7 @@ impl Execution {
             }
         }
         fields.amount_micros = amount_micros;
-        Execution::one(slf, &step, &fields, None)
+        Execution::one(slf, &fields)
     }
 }
 
@@ -337,11 +332,10 @@ impl Execution {
         step_id: &Bound<'py, PyAny>,
         error: &Bound<'py, PyAny>,
         retry_at: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         let py = slf.py();
         let mut fields = Fields::new(kind);
-        let step = step_ref(slf, Some(step_id))?;
-        fields.step = step.id()?;
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
         let error = given(Some(error)).map(|error| bridge::encoded("error", error)).transpose()?;
         if let Some(retry_at) = given(retry_at) {
             fields.retry_at =
@@ -354,7 +348,7 @@ impl Execution {
             return Err(bridge::missing(py, kind, "error"));
         };
         fields.error = Some(error.text()?);
-        Execution::one(slf, &step, &fields, None)
+        Execution::one(slf, &fields)
     }
 
     fn end_with_reason<'py>(
@@ -362,11 +356,10 @@ impl Execution {
         kind: Kind,
         step_id: &Bound<'py, PyAny>,
         reason: Given<'_, 'py>,
-    ) -> PyResult<Bound<'py, Step>> {
+    ) -> PyResult<()> {
         let mut fields = Fields::new(kind);
-        let step = step_ref(slf, Some(step_id))?;
-        fields.step = step.id()?;
+        fields.step = step_ref(slf, Some(step_id))?.id()?;
         fields.reason = given(reason).map(|reason| bridge::note("reason", reason)).transpose()?;
-        Execution::one(slf, &step, &fields, None)
+        Execution::one(slf, &fields)
     }
 }

@@ -121,8 +121,15 @@ impl<'a> Fields<'a> {
                 return Err(Error::LengthDiffers { what: many, expected, given });
             }
         }
-        if self.kind == Kind::StepsFailed && self.error.is_none() && bulk.errors.is_none() {
-            return Err(Error::MissingField { kind: self.kind, field: "error" });
+        if self.kind == Kind::StepsFailed && self.error.is_none() {
+            let Some(errors) = &bulk.errors else {
+                return Err(Error::MissingField { kind: self.kind, field: "error" });
+            };
+            if let Some(index) = errors.iter().position(Option::is_none) {
+                return Err(
+                    Error::MissingField { kind: Kind::StepFailed, field: "error" }.at(index)
+                );
+            }
         }
         Ok(())
     }

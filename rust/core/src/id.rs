@@ -4,7 +4,6 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const SUFFIX: usize = 26;
 const BAD: u8 = 255;
 const LOW_62: u64 = (1 << 62) - 1;
-const LOW_60: u64 = (1 << 60) - 1;
 const TAIL_BITS: u32 = 40;
 
 const fn values() -> [u8; 256] {
@@ -18,6 +17,43 @@ const fn values() -> [u8; 256] {
 }
 
 static VALUES: [u8; 256] = values();
+
+const fn pairs() -> [[u8; 2]; 1024] {
+    let mut table = [[0; 2]; 1024];
+    let mut at = 0;
+    while at < 1024 {
+        table[at] = [ALPHABET[at >> 5], ALPHABET[at & 31]];
+        at += 1;
+    }
+    table
+}
+
+static PAIRS: [[u8; 2]; 1024] = pairs();
+
+/// Writes 13 characters: one for the first bits, twelve for the last 60 of `rest`.
+fn put_half(text: &mut [u8], first: usize, mut rest: u64) {
+    if let Some((place, pairs)) = text.split_first_mut() {
+        *place = ALPHABET[first & 31];
+        for pair in pairs.chunks_exact_mut(2).rev() {
+            pair.copy_from_slice(&PAIRS[(rest & 1023) as usize]);
+            rest >>= 10;
+        }
+    }
+}
+
+/// The value of 13 characters; `None` if one is not of the alphabet.
+fn half(text: &[u8]) -> Option<u128> {
+    let mut value: u64 = 0;
+    let mut bad = 0;
+    let (first, rest) = text.split_first()?;
+    for byte in rest {
+        let digit = VALUES[usize::from(*byte)];
+        bad |= digit;
+        value = value << 5 | u64::from(digit & 31);
+    }
+    let digit = VALUES[usize::from(*first)];
+    ((bad | digit) < 32).then(|| u128::from(digit) << 60 | u128::from(value))
+}
 
 /// The 128 bits of an id; the prefix goes without saying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,14 +69,8 @@ impl Id {
         if suffix.len() != SUFFIX {
             return None;
         }
-        let mut number: u128 = 0;
-        for byte in suffix {
-            let value = VALUES[usize::from(*byte)];
-            if value == BAD {
-                return None;
-            }
-            number = number << 5 | u128::from(value);
-        }
+        let (left, right) = suffix.split_at(SUFFIX / 2);
+        let number = half(left)? << 65 | half(right)?;
         // 26 characters are 130 bits, of which an id has 128.
         (VALUES[usize::from(*suffix.first()?)] <= 7).then(|| Id::from_bits(number))
     }
@@ -55,22 +85,11 @@ impl Id {
 
     /// The text after the prefix and its underscore.
     pub fn suffix(self) -> [u8; SUFFIX] {
-        // Two halves of 65 bits each: 13 characters.
+        // Two halves of 65 bits, 13 characters each: the first bits, then pairs of characters.
         let mut text = [0; SUFFIX];
         let (left, right) = text.split_at_mut(SUFFIX / 2);
-        let mut high = self.high >> 1;
-        for place in left.iter_mut().rev() {
-            *place = ALPHABET[(high & 31) as usize];
-            high >>= 5;
-        }
-        let mut low = self.low & LOW_60;
-        for place in right.iter_mut().skip(1).rev() {
-            *place = ALPHABET[(low & 31) as usize];
-            low >>= 5;
-        }
-        if let Some(place) = right.first_mut() {
-            *place = ALPHABET[((self.high & 1) << 4 | self.low >> 60) as usize];
-        }
+        put_half(left, (self.high >> 61) as usize, self.high >> 1);
+        put_half(right, ((self.high & 1) << 4 | self.low >> 60) as usize, self.low);
         text
     }
 

@@ -52,23 +52,7 @@ pub fn is_plain(text: &str) -> bool {
 }
 
 pub fn push_int(out: &mut Vec<u8>, value: i64) {
-    let mut digits = [0; 20];
-    let mut rest = value.unsigned_abs();
-    let mut used = 0;
-    for pair in digits.rchunks_exact_mut(2) {
-        let two = (rest % 100) as u8;
-        rest /= 100;
-        pair.copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
-        used += 2;
-        if rest == 0 {
-            break;
-        }
-    }
-    let text = digits.get(digits.len() - used..).unwrap_or_default();
-    if value < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(text.strip_prefix(b"0").filter(|rest| !rest.is_empty()).unwrap_or(text));
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Writes the text of an id in quotes.
