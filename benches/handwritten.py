@@ -194,7 +194,7 @@ class Execution:
             action = {"seq": seq, "prev": prev, "at": at, "kind": kind}
             for name, value in zip(FIELDS[kind], entry[2:], strict=True):
                 if value is not None:
-                    action[name] = value
+                    action[name] = value  # noqa: PERF403 - a comprehension costs more here
             body = orjson.dumps(action)
             records.append((seq, at, kind, body))
             prev = hashlib.sha256(body).hexdigest()[:32]

@@ -106,19 +106,24 @@ def machine(report: dict[str, Any]) -> str:
     """Where and when this was measured."""
     info, commit = report["machine_info"], report.get("commit_info", {})
     try:
-        rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        rustc = subprocess.run(
+            ["rustc", "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except OSError:
         rustc = "no rustc"
     state = f"{str(commit.get('id', 'no commit'))[:12]}{' with changes' if commit.get('dirty') else ''}"
+    cpu = info["cpu"]
     return (
-        f"{info['cpu'].get('brand_raw', platform.machine())}, {info['cpu'].get('count', '?')} CPUs, {platform.system()}\n"
+        f"{cpu.get('brand_raw', platform.machine())}, {cpu.get('count', '?')} CPUs, {platform.system()}\n"
         f"CPython {platform.python_version()}, {rustc}\n"
         f"commit {state}, {datetime.fromisoformat(report['datetime']).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("report", type=Path, help="the JSON of pytest-benchmark")
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
     parser.add_argument("--json", type=Path, help="write the numbers there, too")
@@ -136,10 +141,14 @@ def main() -> int:
         if str(target)
     ]
     missing = [line.name for line in gates if not line.value]
-    missed = missing + [line.name for line in [*gates, *lines] if line.value and not line.target.met(line.value, MARGIN)]
+    missed = missing + [
+        line.name for line in [*gates, *lines] if line.value and not line.target.met(line.value, MARGIN)
+    ]
     if given.json:
         numbers = {line.name: line.value for line in [*gates, *lines]}
-        given.json.write_text(json.dumps({"machine": machine(report), "numbers": numbers, "missed": missed}, indent=1))
+        given.json.write_text(
+            json.dumps({"machine": machine(report), "numbers": numbers, "missed": missed}, indent=1)
+        )
     console.print(f"missed or not measured: {', '.join(missed)}" if missed else "every target is met")
     return int(bool(missed) and given.check)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import handwritten
+
 from stepwell import _pure
 
 STEPS = 100_000
@@ -104,13 +105,17 @@ def check(execution: Any, names: list[str], outputs: list[str], *, state: str = 
     assert [step.output for step in steps] == outputs
     assert [step.id for step in steps] == list(execution.steps)
     assert len(set(execution.steps)) == len(steps)
-    assert all(step.attempt == 1 and step.started_at <= step.ended_at for step in steps[:: len(steps) // 100 or 1])
+    assert all(
+        step.attempt == 1 and step.started_at <= step.ended_at for step in steps[:: len(steps) // 100 or 1]
+    )
 
 
 def check_records(records: list[Any], names: list[str], outputs: list[str]) -> None:
     """The records hold a start and an end of each step, in order, without a gap, with names and outputs."""
     actions = [json.loads(body) for _, _, _, body in records]
-    assert [action["seq"] for action in actions] == list(range(actions[0]["seq"], actions[0]["seq"] + len(actions)))
+    assert [action["seq"] for action in actions] == list(
+        range(actions[0]["seq"], actions[0]["seq"] + len(actions))
+    )
     assert [action["at"] for action in actions] == sorted(action["at"] for action in actions)
     steps = [action for action in actions if action["kind"].startswith("step_")]
     assert [action["kind"] for action in steps] == ["step_started", "step_completed"] * len(names)

@@ -81,30 +81,54 @@ def python_source(lifecycle: Table, journal: Table, errors: Table) -> str:
     lines += ["", "# kind -> its fields in the record's order: (name, type, required)"]
     lines += ["RECORDS: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {"]
     lines += [f"    {kind!r}: {rows(fields)!r}," for kind, fields in journal["records"].items()]
-    lines += ["}", "", "# what `to_json` writes of an execution and of a step, in order: (name, type, required)"]
+    lines += [
+        "}",
+        "",
+        "# what `to_json` writes of an execution and of a step, in order: (name, type, required)",
+    ]
     lines += ["SNAPSHOT: Final[dict[str, tuple[tuple[str, str, bool], ...]]] = {"]
     lines += [f"    {what!r}: {rows(fields)!r}," for what, fields in journal["snapshot"].items()]
     lines += ["}", "", "# category -> (may be retried, HTTP status, is fatal)"]
     lines += ["TAXONOMY: Final[dict[str, tuple[bool, int, bool]]] = {"]
-    lines += [f"    {c!r}: {(r['retryable'], r['http'], r.get('fatal', False))!r}," for c, r in errors.items()]
+    lines += [
+        f"    {c!r}: {(r['retryable'], r['http'], r.get('fatal', False))!r}," for c, r in errors.items()
+    ]
     lines += ["}", "", "# (category, code) -> (may be retried, HTTP status)"]
     lines += ["TAXONOMY_CODES: Final[dict[tuple[str, str], tuple[bool, int]]] = {"]
     for category, row in errors.items():
         for code, entry in row.get("codes", {}).items():
-            lines += [f"    {(category, code)!r}: {(entry.get('retryable', row['retryable']), entry['http'])!r},"]
+            lines += [
+                f"    {(category, code)!r}: {(entry.get('retryable', row['retryable']), entry['http'])!r},"
+            ]
     return "\n".join([*lines, "}", ""])
 
 
 def rust_enum(name: str, doc: str, values: list[str]) -> list[str]:
-    lines = ["", f"/// {doc}", "#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]", "#[repr(u8)]", f"pub enum {name} {{"]
+    lines = [
+        "",
+        f"/// {doc}",
+        "#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]",
+        "#[repr(u8)]",
+        f"pub enum {name} {{",
+    ]
     lines += [f"    {camel(value)}," for value in values]
     lines += ["}", "", f"impl {name} {{", f"    pub const ALL: [{name}; {len(values)}] = ["]
     lines += [f"        {name}::{camel(value)}," for value in values]
     lines += ["    ];", "", f"    pub const NAMES: [&'static str; {len(values)}] = {json.dumps(values)};"]
-    lines += ["", "    /// The name used in journals and in Python.", "    pub const fn name(self) -> &'static str {"]
+    lines += [
+        "",
+        "    /// The name used in journals and in Python.",
+        "    pub const fn name(self) -> &'static str {",
+    ]
     lines += ["        match self {"]
     lines += [f'            {name}::{camel(value)} => "{value}",' for value in values]
-    lines += ["        }", "    }", "", f"    pub fn parse(name: &str) -> Option<{name}> {{", "        match name {"]
+    lines += [
+        "        }",
+        "    }",
+        "",
+        f"    pub fn parse(name: &str) -> Option<{name}> {{",
+        "        match name {",
+    ]
     lines += [f'            "{value}" => Some({name}::{camel(value)}),' for value in values]
     return [*lines, "            _ => None,", "        }", "    }", "}"]
 
@@ -130,13 +154,25 @@ def rust_fields(records: Table) -> list[str]:
     """The fields of every record, in order."""
     names = sorted({name for fields in records.values() for name in fields})
     types = sorted({type_.rstrip("?") for fields in records.values() for type_ in fields.values()})
-    lines = ["", "/// The names of fields in records.", "#[derive(Clone, Copy, Debug, PartialEq, Eq)]", "pub enum Field {"]
+    lines = [
+        "",
+        "/// The names of fields in records.",
+        "#[derive(Clone, Copy, Debug, PartialEq, Eq)]",
+        "pub enum Field {",
+    ]
     lines += [*(f"    {camel(name)}," for name in names), "}", "", "/// What a field holds."]
     lines += ["#[derive(Clone, Copy, Debug, PartialEq, Eq)]", "pub enum FieldType {"]
     lines += [*(f"    {type_ if type_[0].isupper() else camel(type_)}," for type_ in types), "}"]
-    lines += ["", "/// A field of a record: its name, the name as it is written, its type, whether it must be there."]
+    lines += [
+        "",
+        "/// A field of a record: its name, the name as it is written, its type, whether it must be there.",
+    ]
     lines += ["pub type Row = (Field, &'static str, FieldType, bool);"]
-    lines += ["", "/// The fields of a record in order.", "pub const fn record(kind: Kind) -> &'static [Row] {"]
+    lines += [
+        "",
+        "/// The fields of a record in order.",
+        "pub const fn record(kind: Kind) -> &'static [Row] {",
+    ]
     lines += ["    match kind {"]
     for kind, fields in records.items():
         rows_ = [
@@ -181,12 +217,19 @@ def rust_source(lifecycle: Table, journal: Table) -> str:
             lines += [f"        Kind::{camel(kind)} => Some(StepState::{camel(row['new'])}),"]
     lines += ["        _ => None,", "    }", "}", "", "/// The single action that a bulk action repeats."]
     lines += ["pub const fn single(kind: Kind) -> Option<Kind> {", "    match kind {"]
-    lines += [f"        Kind::{camel(bulk)} => Some(Kind::{camel(kind)})," for bulk, kind in step["bulk"].items()]
+    lines += [
+        f"        Kind::{camel(bulk)} => Some(Kind::{camel(kind)})," for bulk, kind in step["bulk"].items()
+    ]
     lines += ["        _ => None,", "    }", "}"]
     for enum, table in (("ExecutionState", execution), ("StepState", step)):
         states = " | ".join(f"{enum}::{camel(s)}" for s in terminal(table["states"], table["actions"]))
         lines += ["", f"impl {enum} {{", "    /// Whether no action leads out of this state."]
-        lines += ["    pub const fn is_terminal(self) -> bool {", f"        matches!(self, {states})", "    }", "}"]
+        lines += [
+            "    pub const fn is_terminal(self) -> bool {",
+            f"        matches!(self, {states})",
+            "    }",
+            "}",
+        ]
     lines += rust_fields(journal["records"])
     lines += ["", f"pub const INITIAL: ExecutionState = ExecutionState::{camel(execution['initial'])};"]
     lines += [f"pub const FORMAT: i64 = {journal['format']};"]

@@ -1,6 +1,6 @@
-"""Writes `_native.pyi` from the pure twin, whose annotations are the types of both; stubtest holds the stub against
-the extension module.
+"""Writes `_native.pyi` from the pure twin, whose annotations are the types of both.
 
+Stubtest holds the stub against the extension module.
 `python tools/native_stub.py` writes it, `--check` fails when it is not up to date.
 """
 
@@ -19,11 +19,21 @@ CLASSES = {
     "SystemClock": (("clock", "SystemClock"),),
     "IdSource": (("ids", "IdSource"),),
 }
-SPECIAL = {"__new__", "__init__", "__eq__", "__hash__", "__repr__", "__copy__", "__deepcopy__", "__reduce__", "__call__"}
-HEAD = '''# Made from `_pure/` by `tools/native_stub.py`; change that.
+SPECIAL = {
+    "__new__",
+    "__init__",
+    "__eq__",
+    "__hash__",
+    "__repr__",
+    "__copy__",
+    "__deepcopy__",
+    "__reduce__",
+    "__call__",
+}
+HEAD = """# Made from `_pure/` by `tools/native_stub.py`; change that.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, Self, final
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -39,7 +49,7 @@ __all__ = ["VERSION", "Execution", "IdSource", "Step", "SystemClock", "new_id"]
 _Record = tuple[int, int, str, bytes]
 VERSION: Final[str]
 new_id: Final[_TwinSource]
-'''
+"""
 
 
 def definition(module: str, name: str) -> ast.ClassDef:

@@ -1,7 +1,7 @@
 """stepwell: an execution kernel for Python.
 
-One run of a blueprint is an `Execution`, what it does are its `Step`s, and every change is an `Action` in a journal that
-replays. `BACKEND` says whether the Rust core (`"native"`) or its twin in Python (`"pure"`) runs.
+One run of a blueprint is an `Execution`, what it does are its `Step`s, and every change is an `Action` in a journal
+that replays. `BACKEND` says whether the Rust core (`"native"`) or its twin in Python (`"pure"`) runs.
 """
 
 from typing import TYPE_CHECKING, Any

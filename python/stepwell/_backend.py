@@ -20,7 +20,7 @@ def choose() -> tuple[str, Any]:
     """
     wanted = os.environ.get("STEPWELL_BACKEND", "auto")
     if wanted not in ("auto", "native", "pure"):
-        raise ImportError(f"STEPWELL_BACKEND must be auto, native or pure; got {ascii(wanted)}")
+        raise ImportError(f"STEPWELL_BACKEND must be auto, native or pure; got {wanted!a}")
     if wanted != "pure":
         if importlib.util.find_spec("stepwell._native") is not None:
             return "native", _native()

@@ -1,7 +1,7 @@
 # Made from `_pure/` by `tools/native_stub.py`; change that.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, Self, final
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -32,7 +32,7 @@ class Execution:
         input: object = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
-    ) -> "Execution": ...
+    ) -> Self: ...
     with_id: ClassVar[Callable[[Any], Execution]]
     with_tenant: ClassVar[Callable[[Any], Execution]]
     with_schema_version: ClassVar[Callable[[Any], Execution]]

@@ -1,6 +1,7 @@
 """The lifecycle, the journal format and the taxonomy as tables.
 
-Made from `spec/*.toml` by `spec/generate.py`; change those."""
+Made from `spec/*.toml` by `spec/generate.py`; change those.
+"""
 
 from enum import StrEnum
 from typing import Final

@@ -27,7 +27,9 @@ class Action:
     def __init__(self, kind: str, /, *, at_ns: int | None = None, **given: object) -> None:
         if not isinstance(kind, str) or kind not in fields.KINDS:
             errors.unknown_kind(kind, fields.KINDS)
-        self._set(kind, None if at_ns is None else fields.integer("at_ns", at_ns), fields.convert(kind, given))
+        self._set(
+            kind, None if at_ns is None else fields.integer("at_ns", at_ns), fields.convert(kind, given)
+        )
         if at_ns is not None and at_ns < 0:
             errors.int_range("at_ns")
 

@@ -28,7 +28,9 @@ class Builder:
         return build
 
 
-with_id = Builder("id", "with_id", "The execution with this id, a TypeID `exec_…`; only before its first action.")
+with_id = Builder(
+    "id", "with_id", "The execution with this id, a TypeID `exec_…`; only before its first action."
+)
 with_tenant = Builder(
     "tenant",
     "with_tenant",

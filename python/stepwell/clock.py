@@ -76,7 +76,9 @@ def to_ns(value: object, what: str) -> int:
     elif isinstance(value, int) and not isinstance(value, bool):
         nanoseconds = value
     else:
-        raise ValidationError(f"{what} must be an aware datetime or UTC nanoseconds, got {type(value).__name__}")
+        raise ValidationError(
+            f"{what} must be an aware datetime or UTC nanoseconds, got {type(value).__name__}"
+        )
     if not 0 <= nanoseconds <= _MAX_TIME:
         errors.time_range(what)
     return nanoseconds

@@ -152,7 +152,9 @@ def invalid_transition(state: str, action: str) -> NoReturn:
     one = _spec.BULK.get(action, action)
     allowed = [*_spec.EXECUTION_ACTIONS.get(action, ())]
     allowed += [name for name, kinds in _spec.STEP_ALLOWED_WHILE.items() if one in kinds]
-    error = InvalidTransition(f"{action} is not allowed while the execution is {state}; it needs {_or(allowed)}")
+    error = InvalidTransition(
+        f"{action} is not allowed while the execution is {state}; it needs {_or(allowed)}"
+    )
     error.state, error.action = state, action
     raise error
 
@@ -165,13 +167,17 @@ def terminal_execution(state: str, action: str) -> NoReturn:
 
 def invalid_step_transition(step_id: str, state: str, action: str) -> NoReturn:
     allowed = [name for name in _spec.STEP_ACTIONS[action] if name != "new"]
-    error = InvalidTransition(f"{action} is not allowed while step {step_id} is {state}; it needs {_or(allowed)}")
+    error = InvalidTransition(
+        f"{action} is not allowed while step {step_id} is {state}; it needs {_or(allowed)}"
+    )
     error.state, error.action = state, action
     raise error
 
 
 def not_a_wait(step_id: str, step_type: str) -> NoReturn:
-    error = InvalidTransition(f"input_received takes a step of type wait; step {step_id} is of type {step_type}")
+    error = InvalidTransition(
+        f"input_received takes a step of type wait; step {step_id} is of type {step_type}"
+    )
     error.action = "input_received"
     raise error
 
@@ -179,7 +185,9 @@ def not_a_wait(step_id: str, step_type: str) -> NoReturn:
 def open_steps(count: int, first: Sequence[str]) -> NoReturn:
     names = ", ".join(first) + (", …" if count > len(first) else "")
     noun = "1 step is" if count == 1 else f"{count} steps are"
-    error = OpenSteps(f"complete is not allowed while {noun} open: {names}; complete, fail, skip or cancel them first")
+    error = OpenSteps(
+        f"complete is not allowed while {noun} open: {names}; complete, fail, skip or cancel them first"
+    )
     error.state, error.action = "running", "complete"
     error.count, error.step_ids = count, tuple(first)
     raise error
@@ -222,7 +230,9 @@ def not_text(what: str, value: object) -> NoReturn:
 
 
 def bad_label(what: str, limit: int) -> NoReturn:
-    raise ValidationError(f"{what} must be 1 to {limit} characters without control characters or lone surrogates")
+    raise ValidationError(
+        f"{what} must be 1 to {limit} characters without control characters or lone surrogates"
+    )
 
 
 def bad_note(what: str, limit: int) -> NoReturn:
@@ -284,11 +294,15 @@ def not_an_execution() -> NoReturn:
 
 
 def newer_execution(found: int, known: int) -> NoReturn:
-    raise UnsupportedFormat(f"this execution has format {found}, this stepwell reads up to {known}: upgrade stepwell")
+    raise UnsupportedFormat(
+        f"this execution has format {found}, this stepwell reads up to {known}: upgrade stepwell"
+    )
 
 
 def time_backwards(at_ns: int, last_ns: int) -> NoReturn:
-    raise ValidationError(f"at_ns {at_ns} is before the last action at {last_ns}; leave it out to take the clock's time")
+    raise ValidationError(
+        f"at_ns {at_ns} is before the last action at {last_ns}; leave it out to take the clock's time"
+    )
 
 
 def usage_overflow(counter: str) -> NoReturn:
@@ -366,7 +380,9 @@ def journal_length(index: int, found: int, expected: int) -> NoReturn:
 
 
 def replay_newer(found: int, known: int) -> NoReturn:
-    error = UnsupportedFormat(f"record 0: journal format {found}, this stepwell reads up to {known}: upgrade stepwell")
+    error = UnsupportedFormat(
+        f"record 0: journal format {found}, this stepwell reads up to {known}: upgrade stepwell"
+    )
     error.index = 0
     raise error
 

@@ -20,7 +20,14 @@ MICRO = 1_000_000
 KINDS = tuple(kind for kind in RECORDS if kind != "created")
 """The kinds of actions; the header `created` is written by the execution itself."""
 
-_LISTS = {"names": "name", "keys": "", "inputs": "input", "outputs": "output", "errors": "error", "places": ""}
+_LISTS = {
+    "names": "name",
+    "keys": "",
+    "inputs": "input",
+    "outputs": "output",
+    "errors": "error",
+    "places": "",
+}
 
 
 def is_step(value: object) -> bool:
@@ -28,15 +35,15 @@ def is_step(value: object) -> bool:
     return type(value).__module__ == "stepwell" and type(value).__name__ == "Step"
 
 
-def step_id(what: str, value: object) -> str:
+def step_id(value: object) -> str:
     """The id of a step."""
     if not typeid.is_id(value, "step"):
         errors.invalid_id(value, "step")
     return str.__str__(value)
 
 
-def _step_ref(what: str, value: object) -> str:
-    return step_id(what, value.id if is_step(value) else value)  # type: ignore[attr-defined]
+def _step_ref(_what: str, value: object) -> str:
+    return step_id(value.id if is_step(value) else value)  # type: ignore[attr-defined]
 
 
 def execution_id(value: object) -> str:
@@ -132,7 +139,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 # The types whose text must be checked again when it comes from a journal; the reader has checked the others.
-_TEXTS = frozenset({"exec", "step", "label", "path", "note", "WaitReason", "StepType", "ParentType", "labels", "paths"})
+_TEXTS = frozenset(
+    {"exec", "step", "label", "path", "note", "WaitReason", "StepType", "ParentType", "labels", "paths"}
+)
 
 
 def convert(kind: str, given: Mapping[str, object], count: int | None = None) -> Fields:
@@ -219,16 +228,18 @@ def with_ids(fields: Fields, ids: Callable[[str], str]) -> Fields:
     count = fields["count"]
     reserve = getattr(ids, "reserve", None)
     if count and reserve is not None:
-        first = step_id("step_id", reserve("step", count))
+        first = step_id(reserve("step", count))
         if not journal.run_fits(first, count):
             raise errors.ValidationError(f"the id source has no {count} consecutive ids from {first} on")
         runs = [(first, count)]
     else:
-        runs = journal.runs_of([step_id("step_id", ids("step")) for _ in range(count)])
+        runs = journal.runs_of([step_id(ids("step")) for _ in range(count)])
     return {"steps": runs, **{name: value for name, value in fields.items() if name != "count"}}
 
 
-def bulk(kind: str, given: Mapping[str, object], count: int | None, ids: Callable[[str], str], execution: object) -> Fields:
+def bulk(
+    kind: str, given: Mapping[str, object], count: int | None, ids: Callable[[str], str], execution: object
+) -> Fields:
     """The fields of a bulk action on this execution, with ids for its new steps."""
     steps = given["steps"]
     if isinstance(steps, StepRange):
@@ -267,7 +278,7 @@ def fill(action: object, ids: Callable[[str], str]) -> "Action":
     if action._kind in _spec.BULK:
         values = with_ids(values, ids)
     elif "step_id" not in values and "new" in _spec.STEP_ACTIONS.get(action._kind, {}):
-        values = {"step_id": step_id("step_id", ids("step")), **values}
+        values = {"step_id": step_id(ids("step")), **values}
     return action if values is action._fields else Action._made(action._kind, action._at, values)
 
 
@@ -365,7 +376,9 @@ def _complete(kind: str, fields: Fields) -> None:
     for name, _, required in RECORDS[kind]:
         if required and name not in fields and not _made_later(kind, name, count):
             makes = name == "steps" and kind in _MAKES_MANY
-            errors.missing_field(kind, "steps, count, or a sequence with one entry per step" if makes else name)
+            errors.missing_field(
+                kind, "steps, count, or a sequence with one entry per step" if makes else name
+            )
     for many, one in _LISTS.items():
         if many in fields:
             if one in fields:

@@ -400,7 +400,9 @@ class Reader:
                 continue
             first = False
             value = _READERS.get(kind, Reader.string)(self)
-            if value is None or (kind == "StepType" and value == "function"):  # both are said by leaving them out
+            if value is None or (
+                kind == "StepType" and value == "function"
+            ):  # both are said by leaving them out
                 raise Malformed
             fields[name] = value
         return fields
@@ -418,5 +420,5 @@ _READERS: dict[str, Callable[[Reader], Any]] = {
     "usage": Reader.usage,
     "attempts": Reader.attempts,
     "steps": lambda reader: reader.array(reader.step),
-    "actions": lambda reader: reader.array(lambda: reader.action()),
+    "actions": lambda reader: reader.array(reader.action),
 }

@@ -144,7 +144,10 @@ class Value:
 
 
 class ParentLink(Value):
-    """What started an execution. Raises `ValidationError` for another type than those of `ParentType`."""
+    """What started an execution: its kind, `parent_type`, a `ParentType`, and its name there, `parent_id`.
+
+    Raises `ValidationError` for another type, or a name that is no label.
+    """
 
     __slots__ = ("parent_id", "parent_type")
     _fields = ("parent_type", "parent_id")
@@ -263,6 +266,10 @@ class ResourceLimits(Value):
     """How much an execution may use. `None` is without limit; 0 allows nothing.
 
     Numbers of steps, tokens and executions, milliseconds, bytes of one payload, and cost in the tenant's currency.
+
+    `max_steps` counts the steps of an execution; `max_wall_time_ms` is milliseconds from its start to the start of a
+    step; `max_tokens` and `max_cost` are the sums of the counters `tokens` and `cost`; `max_payload_bytes` is one
+    encoded input, output or payload; `max_concurrent_executions` is for a kernel to look at, an execution does not.
     """
 
     __slots__ = _fields = (
@@ -324,6 +331,9 @@ class TenantContext(Value):
 
     `metadata` is a JSON object of the user's; reading it gives a fresh copy. `on_warning` is called with a
     `LimitWarning`, once per limit, when 80 % of it are used; it takes no part in `==` and stays behind when pickled.
+
+    `tenant_id` is the user's own name for the owner, `user_id` the person for whom it acts, `limits` what each of its
+    executions may use.
     """
 
     __slots__ = ("_metadata", "limits", "on_warning", "tenant_id", "user_id")
@@ -370,7 +380,11 @@ class TenantContext(Value):
 
 
 class Attempt(Value):
-    """One try of a step. `number` counts from 1; the times are UTC; `error` is why it failed, if it did."""
+    """One try of a step.
+
+    `number` counts from 1; `started_at` and `ended_at` are UTC, the latter `None` while it runs; `error` is why it
+    failed, if it did.
+    """
 
     __slots__ = _fields = ("number", "started_at", "ended_at", "error")
 

@@ -21,8 +21,9 @@ class Backoff(Value):
     """How long to wait between attempts.
 
     `base` is the first delay and `maximum` the longest one, both durations (`"1s"`, a number of seconds, a
-    `timedelta`), kept in milliseconds; `kind` is `fixed` (always `base`), `linear` (`base` more each time) or
-    `exponential` (doubles). With `jitter` a delay is multiplied by 0.5 to 1. Raises `ValidationError`.
+    `timedelta`), kept in milliseconds as `base_ms` and `maximum_ms`. `kind` is `fixed` (always `base`), `linear` (`base`
+    more each time) or `exponential` (doubles). With `jitter` a delay is multiplied by 0.5 to 1. Raises
+    `ValidationError`.
     """
 
     __slots__ = ("base_ms", "jitter", "kind", "maximum_ms")
@@ -69,8 +70,9 @@ class Backoff(Value):
 class RetryPolicy(Value):
     """Whether, how often and how soon a step is tried again.
 
-    `max_attempts` counts tries, the first included. `backoff` is `fixed`, `linear`, `exponential`, or a `Backoff` in
-    place of the three delay fields; no delay is longer than `max_delay_ms`. With `requires_idempotency_key` only
+    Without `retryable` there is one try. `max_attempts` counts tries, the first included. `backoff` is `fixed`,
+    `linear`, `exponential`, or a `Backoff` in place of `base_delay_ms`, `max_delay_ms` and `jitter`; no delay is
+    longer than `max_delay_ms`. With `requires_idempotency_key` only
     steps with such a key are tried again. Raises `ValidationError`.
     """
 

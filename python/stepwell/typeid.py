@@ -49,8 +49,10 @@ def decode(text: str) -> "tuple[str, UUID]":
 
 def suffix_of(number: int) -> str:
     """128 bits as 26 characters."""
-    return ALPHABET[number >> 125] + "".join(_PAIRS[number >> shift & 1023] for shift in range(115, -1, -10)) + (
-        ALPHABET[number & 31]
+    return (
+        ALPHABET[number >> 125]
+        + "".join(_PAIRS[number >> shift & 1023] for shift in range(115, -1, -10))
+        + (ALPHABET[number & 31])
     )
 
 
@@ -85,7 +87,12 @@ _ALLOWED: Final = frozenset(ALPHABET)
 def _check_prefix(prefix: str) -> None:
     if not isinstance(prefix, str):
         raise errors.InvalidId(f"the prefix of a TypeID is text, got {type(prefix).__name__}")
-    if len(prefix) > _MAX_PREFIX or not _PREFIX_CHARS.issuperset(prefix) or prefix[:1] == "_" or prefix[-1:] == "_":
+    if (
+        len(prefix) > _MAX_PREFIX
+        or not _PREFIX_CHARS.issuperset(prefix)
+        or prefix[:1] == "_"
+        or prefix[-1:] == "_"
+    ):
         raise errors.InvalidId(
             "the prefix of a TypeID is at most 63 letters a to z and underscores, with a letter first and last"
         )

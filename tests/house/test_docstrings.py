@@ -16,6 +16,10 @@ def undocumented() -> Iterator[str]:
             yield name
         if inspect.isclass(thing) and not issubclass(thing, Enum):
             for member, value in vars(thing).items():
+                if inspect.ismemberdescriptor(value):  # a field: the class says what it is
+                    if not member.startswith("_") and f"`{member}`" not in (thing.__doc__ or ""):
+                        yield f"{name}.{member}"
+                    continue
                 routine = inspect.isroutine(value) or inspect.isdatadescriptor(value)
                 if (
                     not member.startswith("_")

@@ -35,9 +35,9 @@ IMPORT_MS = 25
 SCRIPT = """
 import sys, time
 before = set(sys.modules)
-began = time.perf_counter_ns()
+began = time.process_time_ns()
 import stepwell
-print(time.perf_counter_ns() - began, stepwell.BACKEND, *sorted(set(sys.modules) - before))
+print(time.process_time_ns() - began, stepwell.BACKEND, *sorted(set(sys.modules) - before))
 """
 
 

@@ -114,7 +114,13 @@ def shown(value: Any) -> object:
     """A value so that it can be compared between backends."""
     name = type(value).__name__
     if name == "Execution":
-        return (name, repr(value), seen(value), [seen(step) for step in value.steps.values()], value.to_json())
+        return (
+            name,
+            repr(value),
+            seen(value),
+            [seen(step) for step in value.steps.values()],
+            value.to_json(),
+        )
     if name == "Step":
         return (name, repr(value), hash(value), seen(value))
     if name == "Steps":

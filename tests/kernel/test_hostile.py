@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -70,7 +69,10 @@ def test_every_cut_of_a_journal_is_found(index: int) -> None:
     body = BODIES[index]
     for end in range(len(body)):
         assert raised(same(replayed([*BODIES[:index], body[:end]]), end)) == "stepwell.errors.ReplayError"
-        assert raised(same(replayed([*BODIES[:index], body[end:] if end else body + b" "]), end)) == "stepwell.errors.ReplayError"
+        assert (
+            raised(same(replayed([*BODIES[:index], body[end:] if end else body + b" "]), end))
+            == "stepwell.errors.ReplayError"
+        )
     cut = replayed(BODIES[:index], version=len(BODIES) - 1)
     assert raised(same(cut)) == "stepwell.errors.ReplayError"
 
@@ -153,8 +155,32 @@ def mutated(draw: st.DrawFn, text: bytes) -> bytes:
 
 def values() -> st.SearchStrategy[Any]:
     """Values of JSON that a field may be given."""
-    odd = st.sampled_from([-1, 0, 1, 2, T0, 2**63 - 1, 2**63, 2**64, 1.5, "", "a", "x" * 256, "wait", "paused", None, True, step_id(1), EXEC])
-    return st.recursive(odd, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2))
+    odd = st.sampled_from(
+        [
+            -1,
+            0,
+            1,
+            2,
+            T0,
+            2**63 - 1,
+            2**63,
+            2**64,
+            1.5,
+            "",
+            "a",
+            "x" * 256,
+            "wait",
+            "paused",
+            None,
+            True,
+            step_id(1),
+            EXEC,
+        ]
+    )
+    return st.recursive(
+        odd,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    )
 
 
 @st.composite
@@ -184,7 +210,9 @@ def altered(draw: st.DrawFn, text: bytes) -> bytes:
 
 EXAMPLES = int(os.environ.get("STEPWELL_LOCKSTEP_EXAMPLES", "300"))
 
-many = settings(max_examples=EXAMPLES, derandomize=EXAMPLES <= 300, suppress_health_check=list(HealthCheck), deadline=None)
+many = settings(
+    max_examples=EXAMPLES, derandomize=EXAMPLES <= 300, suppress_health_check=list(HealthCheck), deadline=None
+)
 
 
 @many
@@ -195,7 +223,9 @@ def test_mutated_executions(data: bytes) -> None:
 
 @many
 @given(st.integers(0, len(BODIES) - 1), st.sampled_from([mutated, altered]), st.booleans(), st.data())
-def test_mutated_journals(index: int, change: Callable[[bytes], Any], chain: bool, data: st.DataObject) -> None:
+def test_mutated_journals(
+    index: int, change: Callable[[bytes], Any], chain: bool, data: st.DataObject
+) -> None:
     body = data.draw(change(BODIES[index]))
     bodies = [*BODIES[:index], body, *BODIES[index + 1 :]]
     found = same(replayed(forged(bodies) if chain else bodies), body)
@@ -216,7 +246,11 @@ def test_mutated_actions(text: bytes, change: Callable[[bytes], Any], data: st.D
 
 
 @many
-@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode) | st.lists(st.sampled_from(TOKENS), max_size=8).map(b"".join))
+@given(
+    st.binary(max_size=60)
+    | st.text(max_size=40).map(str.encode)
+    | st.lists(st.sampled_from(TOKENS), max_size=8).map(b"".join)
+)
 @example(b"")
 @example(b"\xef\xbb\xbf" + JSON)
 @example(b"[" * 100_000)
@@ -230,9 +264,14 @@ def test_arbitrary_bytes(data: bytes) -> None:
     assert raised(outcome(lambda: Action.from_json(data))) in REFUSALS
 
 
-@pytest.mark.parametrize("data", [None, 5, -1, 10**15, 1.5, "x", JSON.decode(), [1], {}, (), object, bytearray(JSON), memoryview(JSON)])
+@pytest.mark.parametrize(
+    "data",
+    [None, 5, -1, 10**15, 1.5, "x", JSON.decode(), [1], {}, (), object, bytearray(JSON), memoryview(JSON)],
+)
 def test_what_is_no_text(data: object) -> None:
-    assert raised(same(loaded(data))) == "stepwell.errors.ValidationError" or isinstance(data, bytearray | memoryview)
+    assert raised(same(loaded(data))) == "stepwell.errors.ValidationError" or isinstance(
+        data, bytearray | memoryview
+    )
     assert raised(same(replayed([data]))) == "stepwell.errors.ReplayError"
     assert raised(same(replayed([(0, T0, "created", data)]))) == "stepwell.errors.ReplayError"
     assert raised(outcome(lambda: Action.from_json(data))) == "stepwell.errors.ValidationError"  # type: ignore[arg-type]
@@ -279,10 +318,19 @@ RUNS = [
 
 
 @pytest.mark.parametrize("runs", RUNS)
-@pytest.mark.parametrize("kind", ["steps_started", "steps_completed", "steps_failed", "steps_scheduled", "steps_cancelled"])
+@pytest.mark.parametrize(
+    "kind", ["steps_started", "steps_completed", "steps_failed", "steps_scheduled", "steps_cancelled"]
+)
 def test_runs_are_read_alike(kind: str, runs: object) -> None:
     text = json.dumps(runs, separators=(",", ":")).encode()
-    for rest in (b"", b',"name":"a"', b',"names":["a","b","c"]', b',"outputs":[1,null]', b',"error":{"category":"tool"}', b',"errors":[1,2]'):
+    for rest in (
+        b"",
+        b',"name":"a"',
+        b',"names":["a","b","c"]',
+        b',"outputs":[1,null]',
+        b',"error":{"category":"tool"}',
+        b',"errors":[1,2]',
+    ):
         if b"4194304" in text and kind in ("steps_started", "steps_scheduled") and rest == b',"name":"a"':
             continue  # four million steps are well and good, but not here
         body = b'{"seq":2,"prev":"","at":%d,"kind":"%s","steps":%s%s}' % (T0, kind.encode(), text, rest)

@@ -16,7 +16,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from kernel import arguments as args
 from kernel.arguments import Ref, mostly, resolved
-from kernel.drive import ALONE, EXEC, PAIR, T0, Ids, ReservingIds, Twin, bodies_of, forged, outcome, raised, seen, shown
+from kernel.drive import (
+    ALONE,
+    EXEC,
+    PAIR,
+    T0,
+    Ids,
+    ReservingIds,
+    Twin,
+    bodies_of,
+    forged,
+    outcome,
+    raised,
+    seen,
+    shown,
+)
 from stepwell import Action, ParentLink, ResourceLimits, StepRange, StepwellError, TenantContext
 
 EXAMPLES = int(os.environ.get("STEPWELL_LOCKSTEP_EXAMPLES", "300"))
@@ -121,7 +135,9 @@ class Lockstep(RuleBasedStateMachine):
     def bulk(self, name: str, *given: object, **more: object) -> None:
         def call(twin: Twin) -> StepRange:
             mine = [resolved(twin, value) for value in given]
-            found = getattr(twin.ex, name)(*mine, **{key: resolved(twin, value) for key, value in more.items()})
+            found = getattr(twin.ex, name)(
+                *mine, **{key: resolved(twin, value) for key, value in more.items()}
+            )
             twin.ranges.append(found)
             return found
 
@@ -166,7 +182,11 @@ class Lockstep(RuleBasedStateMachine):
     @rule(end=st.sampled_from(["complete", "fail", "cancel"]), luck=st.integers(0, 2), data=st.data())
     def end(self, end: str, luck: int, data: st.DataObject) -> None:
         if luck:  # the end is the end: mostly what is refused
-            values = {"complete": args.BAD_PAYLOADS, "fail": [*args.BAD_ERRORS, None], "cancel": ["\ud800", 5, b"x"]}
+            values = {
+                "complete": args.BAD_PAYLOADS,
+                "fail": [*args.BAD_ERRORS, None],
+                "cancel": ["\ud800", 5, b"x"],
+            }
             given = data.draw(st.sampled_from(values[end]))
         else:
             values = {"complete": args.json_values, "fail": args.error_values, "cancel": args.reasons}
@@ -175,7 +195,12 @@ class Lockstep(RuleBasedStateMachine):
 
     # --- steps ---
 
-    @rule(name=st.sampled_from(["a", "b"]), type=st.sampled_from(["tool", "wait"]), pending=st.booleans(), luck=st.integers(0, 5))
+    @rule(
+        name=st.sampled_from(["a", "b"]),
+        type=st.sampled_from(["tool", "wait"]),
+        pending=st.booleans(),
+        luck=st.integers(0, 5),
+    )
     def plain_step(self, name: str, type: str, pending: bool, luck: int) -> None:
         self.ready(luck)
         self.step("schedule_step" if pending else "start_step", name, type=type)
@@ -185,7 +210,12 @@ class Lockstep(RuleBasedStateMachine):
         self.ready(luck)
         self.bulk("schedule_steps" if pending else "start_steps", "many", count=count)
 
-    @rule(name=args.texts("a", "b"), given=args.new_step(), method=st.sampled_from(["start_step", "schedule_step"]), luck=st.integers(0, 5))
+    @rule(
+        name=args.texts("a", "b"),
+        given=args.new_step(),
+        method=st.sampled_from(["start_step", "schedule_step"]),
+        luck=st.integers(0, 5),
+    )
     def new_step(self, name: object, given: dict[str, object], method: str, luck: int) -> None:
         self.ready(luck)
         self.step(method, name, **given)
@@ -206,7 +236,11 @@ class Lockstep(RuleBasedStateMachine):
     def fail_step(self, step: object, error: object) -> None:
         self.step("fail_step", step, error)
 
-    @rule(step=args.existing("pending"), reason=st.none() | args.reasons, name=st.sampled_from(["skip_step", "cancel_step"]))
+    @rule(
+        step=args.existing("pending"),
+        reason=st.none() | args.reasons,
+        name=st.sampled_from(["skip_step", "cancel_step"]),
+    )
     def leave_step(self, step: object, reason: object, name: str) -> None:
         self.step(name, step, reason)
 
@@ -216,16 +250,28 @@ class Lockstep(RuleBasedStateMachine):
 
     # --- many steps ---
 
-    @rule(given=args.new_steps(), method=st.sampled_from(["start_steps", "schedule_steps"]), luck=st.integers(0, 5))
+    @rule(
+        given=args.new_steps(),
+        method=st.sampled_from(["start_steps", "schedule_steps"]),
+        luck=st.integers(0, 5),
+    )
     def new_steps(self, given: dict[str, object], method: str, luck: int) -> None:
         self.ready(luck)
         self.bulk(method, **given)
 
-    @rule(steps=args.some_steps(2, "running"), outputs=st.none() | args.many("outputs", 2), output=st.none() | args.json_values)
+    @rule(
+        steps=args.some_steps(2, "running"),
+        outputs=st.none() | args.many("outputs", 2),
+        output=st.none() | args.json_values,
+    )
     def complete_steps(self, steps: object, outputs: object, output: object) -> None:
         self.bulk("complete_steps", steps, outputs, output=output)
 
-    @rule(steps=args.some_steps(2, "running"), errors=st.none() | args.many("errors", 2), error=st.none() | args.error_values)
+    @rule(
+        steps=args.some_steps(2, "running"),
+        errors=st.none() | args.many("errors", 2),
+        error=st.none() | args.error_values,
+    )
     def fail_steps(self, steps: object, errors: object, error: object) -> None:
         self.bulk("fail_steps", steps, errors, error=error)
 
@@ -278,7 +324,9 @@ class Lockstep(RuleBasedStateMachine):
         for given in (None, version, 0, 2**70, "1", 1.0):
             self.both(lambda twin: self.replayed(twin, twin.journal, bare, schema, given))  # noqa: B023
         for twin in self.twins:
-            if twin.journal and not raised(outcome(lambda: self.replayed(twin, twin.journal, bare, None, None))):  # noqa: B023
+            if twin.journal and not raised(
+                outcome(lambda: self.replayed(twin, twin.journal, bare, None, None))
+            ):  # noqa: B023
                 again = self.replayed(twin, twin.journal, bare, None, None)
                 assert again.version == twin.journal[-1][0]
                 assert (again == twin.ex) == (twin.ex.version == again.version)
@@ -314,6 +362,7 @@ class Lockstep(RuleBasedStateMachine):
         damage = damages[data.draw(st.sampled_from(sorted(damages)))]()
         damaged = list(damage)  # type: ignore[call-overload]
         ident = data.draw(mostly(st.just(None), [EXEC, "exec_", 5, "\ud800"]))
+
         def call(twin: Twin) -> object:
             asked = twin.ex.id if ident is None else ident
             return twin.backend.Execution.replay(asked, iter(damaged), clock=twin.clock, ids=twin.ids)
@@ -345,7 +394,9 @@ class Lockstep(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(["with_id", "with_tenant", "with_schema_version"]),
-        value=st.sampled_from([EXEC, "acme", TenantContext("b", limits=ResourceLimits(max_steps=1)), *args.BAD_TEXT, 5, None]),
+        value=st.sampled_from(
+            [EXEC, "acme", TenantContext("b", limits=ResourceLimits(max_steps=1)), *args.BAD_TEXT, 5, None]
+        ),
         instance=st.booleans(),
     )
     def seed(self, name: str, value: object, instance: bool) -> None:
@@ -368,7 +419,10 @@ class Lockstep(RuleBasedStateMachine):
 
         self.both(call)
 
-    @rule(which=st.builds(Ref, st.sampled_from(["range", "slice"]), st.integers(0, 30)), index=st.integers(-5, 5))
+    @rule(
+        which=st.builds(Ref, st.sampled_from(["range", "slice"]), st.integers(0, 30)),
+        index=st.integers(-5, 5),
+    )
     def look_at_range(self, which: Ref, index: int) -> None:
         def call(twin: Twin) -> object:
             found = which.of(twin)

@@ -182,7 +182,7 @@ def test_replay_compares_the_schema_version(backend):
 
 
 def test_a_refused_action_leaves_every_byte_as_it_was(backend):
-    """The refusals of tests/kernel/refusals.py are all looked at for this; here are those that used to stop half way."""
+    """The refusals of tests/kernel/refusals.py are all looked at for this; here are those that could stop half way."""
     ex = running(backend)
     steps = ex.start_steps(["a", "b", "c"])
     ex.complete_step(steps[1])

@@ -113,8 +113,8 @@ def test_the_enumerations_are_those_of_the_tables() -> None:
 def test_every_state_can_be_reached_and_terminal_ones_are_those_without_a_way_out() -> None:
     assert all(path(ACTIONS, EXECUTION["initial"], state) is not None for state in STATES)
     assert all(path(STEP_ACTIONS, "new", state) is not None for state in STEP_STATES)
-    assert ENDED == {"completed", "failed", "cancelled"}
-    assert STEP_ENDED == {"completed", "failed", "skipped", "cancelled"}
+    assert {"completed", "failed", "cancelled"} == ENDED
+    assert {"completed", "failed", "skipped", "cancelled"} == STEP_ENDED
     assert not ENDED & set(ALLOWED)
 
 
@@ -289,7 +289,9 @@ def test_the_reason_of_a_wait_is_that_of_the_last(backend: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fail", "cancel"])
-@pytest.mark.parametrize("state", [state for state in STATES if state not in ENDED and state != EXECUTION["initial"]])
+@pytest.mark.parametrize(
+    "state", [state for state in STATES if state not in ENDED and state != EXECUTION["initial"]]
+)
 def test_the_end_closes_every_open_step(backend: ModuleType, state: str, kind: str) -> None:
     idents = {step_state: step_id(number) for number, step_state in enumerate(STEP_STATES, 10)}
     ex = stage(backend, state, "pending", *((ident, found) for found, ident in idents.items()))
@@ -301,7 +303,12 @@ def test_the_end_closes_every_open_step(backend: ModuleType, state: str, kind: s
         if step_state in STEP_ENDED:
             assert (step.state, repr(step.ended_at)) == (step_state, before[ident])
         else:
-            assert (step.state, step.ended_at, step.output, step.error) == ("cancelled", ex.ended_at, None, None)
+            assert (step.state, step.ended_at, step.output, step.error) == (
+                "cancelled",
+                ex.ended_at,
+                None,
+                None,
+            )
     replays(ex)
 
 
@@ -357,8 +364,20 @@ def test_input_names_an_open_wait_step_or_none(backend: ModuleType, state: str) 
         return ex
 
     ex = fresh()
-    refused(ex, InvalidTransition, lambda: ex.input_received(step_id(11)), state="completed", action="step_completed")
-    refused(ex, InvalidTransition, lambda: ex.input_received(step_id(12)), state="pending", action="step_completed")
+    refused(
+        ex,
+        InvalidTransition,
+        lambda: ex.input_received(step_id(11)),
+        state="completed",
+        action="step_completed",
+    )
+    refused(
+        ex,
+        InvalidTransition,
+        lambda: ex.input_received(step_id(12)),
+        state="pending",
+        action="step_completed",
+    )
     refused(ex, InvalidTransition, lambda: ex.input_received(step_id(13), 5), action="input_received")
     refused(ex, UnknownStep, lambda: ex.input_received(step_id(99)))
     ex.input_received(step_id(10), [1])

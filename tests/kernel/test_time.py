@@ -10,6 +10,7 @@ from stepwell import Action, EncodingError, ManualClock, ReplayError, Validation
 from stepwell._pure import clock as pure_clock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+ADVICE = "leave it out to take the clock's time"
 
 
 class Jumping:
@@ -161,7 +162,7 @@ def test_durations_so_far_do_not_run_backwards_either(backend):
 def test_a_time_before_the_last_action_is_refused(backend):
     ex = running(backend)
     ex.apply(Action("pause", at_ns=START_NS + 10))
-    message = f"at_ns {START_NS + 9} is before the last action at {START_NS + 10}; leave it out to take the clock's time"
+    message = f"at_ns {START_NS + 9} is before the last action at {START_NS + 10}; {ADVICE}"
     with refused(ex, ValidationError, message):
         ex.apply(Action("resume", at_ns=START_NS + 9))
     with refused(ex, ValidationError, message) as caught:
@@ -350,6 +351,6 @@ def test_a_journal_whose_times_run_backwards_is_refused(backend):
     ex.apply(Action("pause", at_ns=START_NS + 5))
     records = ex.drain()
     earlier = records[2][3].replace(b'"at":%d' % (START_NS + 5), b'"at":%d' % (START_NS - 5))
-    message = f"record 2: at_ns {START_NS - 5} is before the last action at {START_NS}; leave it out to take the clock's time"
+    message = f"record 2: at_ns {START_NS - 5} is before the last action at {START_NS}; {ADVICE}"
     with refused(None, ReplayError, message):
         backend.Execution.replay(ex.id, [records[0], records[1], earlier])

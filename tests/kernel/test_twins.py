@@ -17,8 +17,20 @@ import pytest
 
 import stepwell
 from backends import BACKENDS
-from kernel.drive import EXEC, MODULES, PAIR, T0, Clock, ReservingIds, bodies_of, outcome, outcomes, seen, shown, step_id
 from kernel.arguments import FAR_IDS
+from kernel.drive import (
+    EXEC,
+    MODULES,
+    PAIR,
+    T0,
+    Clock,
+    ReservingIds,
+    bodies_of,
+    outcomes,
+    seen,
+    shown,
+    step_id,
+)
 from stepwell import Action, InvalidTransition, ParentLink, StepRange, StepSource, TenantContext
 
 CLASSES = ["Execution", "Step", "SystemClock", "IdSource"]
@@ -26,15 +38,24 @@ CLASSES = ["Execution", "Step", "SystemClock", "IdSource"]
 
 def sample(backend: ModuleType, **given: Any) -> Any:
     """An execution with steps in every state and most fields filled."""
-    made = {"id": EXEC, "tenant": "acme", "input": {"n": [1, 2.5]}, "key": "k", "blueprint": "m.f", "schema_version": "v1"}
+    made = {
+        "id": EXEC,
+        "tenant": "acme",
+        "input": {"n": [1, 2.5]},
+        "key": "k",
+        "blueprint": "m.f",
+        "schema_version": "v1",
+    }
     parent = ParentLink("schedule", "nightly")
     ex = backend.Execution(**{**made, "parent": parent, "clock": Clock(), "ids": ReservingIds(), **given})
     ex.start()
-    first = ex.start_step("fetch", type="tool", key="k1", place="a:0", callable_id="m.fetch", source=StepSource.initial_plan())
+    first = ex.start_step(
+        "fetch", type="tool", key="k1", place="a:0", callable_id="m.fetch", source=StepSource.initial_plan()
+    )
     ex.add_usage(first, "tokens", 12.5)
     ex.retry_step(first, "slow", retry_at=T0 + 5)
     ex.start_step(step_id=first)
-    ex.complete_step(first, "out\n\"é")
+    ex.complete_step(first, 'out\n"é')
     many = ex.start_steps(["a", "b", "c"], parent_step_id=first, inputs=[1, None, "x"])
     ex.complete_steps(many[:1], [{"a": 1}])
     ex.fail_step(many[1], ValueError("bad"))
@@ -96,7 +117,9 @@ def test_everything_shown_is_the_same() -> None:
     assert shown(one) == shown(two)
     assert hash(one) == hash(two) == hash(EXEC)
     assert [hash(step) for step in one.steps.values()] == [hash(ident) for ident in two.step_order]
-    assert repr(one) == repr(two) == f"<Execution {EXEC} running version={one.version} steps={len(one.steps)}>"
+    assert (
+        repr(one) == repr(two) == f"<Execution {EXEC} running version={one.version} steps={len(one.steps)}>"
+    )
     assert bodies_of(one.drain()) == bodies_of(two.drain())
     assert one.head == two.head
     if one.__class__ is not two.__class__:
@@ -210,7 +233,14 @@ def test_a_step_range_is_a_sequence(backend: ModuleType) -> None:
     for index in (5, -6, 99):
         with pytest.raises(IndexError):
             many[index]
-    for cut in (slice(None), slice(1, 3), slice(-2, None), slice(None, None, -1), slice(0, 5, 2), slice(9, 12)):
+    for cut in (
+        slice(None),
+        slice(1, 3),
+        slice(-2, None),
+        slice(None, None, -1),
+        slice(0, 5, 2),
+        slice(9, 12),
+    ):
         assert isinstance(many[cut], StepRange)
         assert many[cut].ids() == ids[cut]
         assert len(many[cut]) == len(ids[cut])
@@ -316,7 +346,9 @@ def hammer(ex: Any, worker: int, rounds: int, failures: list[BaseException]) -> 
             many = ex.start_steps(f"many {worker}", count=3)
             ex.complete_steps(many, [1, 2, 3])
             try:  # takes back what it did before it was refused
-                ex.apply_many([Action("step_started", name="undone"), Action("step_completed", step_id=many[0].id)])
+                ex.apply_many(
+                    [Action("step_started", name="undone"), Action("step_completed", step_id=many[0].id)]
+                )
             except InvalidTransition:
                 pass
             seen(step)
@@ -334,7 +366,9 @@ def test_threads_share_an_execution(backend: ModuleType) -> None:
     ex.start()
     failures: list[BaseException] = []
     workers, rounds = 3, 60
-    threads = [threading.Thread(target=hammer, args=(ex, worker, rounds, failures)) for worker in range(workers)]
+    threads = [
+        threading.Thread(target=hammer, args=(ex, worker, rounds, failures)) for worker in range(workers)
+    ]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -363,8 +397,16 @@ def test_threads_share_an_execution(backend: ModuleType) -> None:
 
 
 def all_actions() -> Iterator[Action]:
-    yield from (Action("plan"), Action("start", at_ns=T0), Action("wait", reason="timer"), Action("pause", reason="x"))
-    yield from (Action("steps_started", names=["a", "b"]), Action("step_completed", step_id=step_id(1), output=[1]))
+    yield from (
+        Action("plan"),
+        Action("start", at_ns=T0),
+        Action("wait", reason="timer"),
+        Action("pause", reason="x"),
+    )
+    yield from (
+        Action("steps_started", names=["a", "b"]),
+        Action("step_completed", step_id=step_id(1), output=[1]),
+    )
 
 
 def test_actions_do_not_change() -> None:
@@ -430,14 +472,33 @@ def test_broken_clocks_and_id_sources_have_the_same_outcome() -> None:
         def reserve(self, prefix: str, count: int) -> object:
             return self.value
 
-    values = [None, 5, "", "x", b"x", step_id(1), EXEC, *FAR_IDS, -1, 2**63, 1.5, True, "exec_" + "\ud800" * 26]
+    values = [
+        None,
+        5,
+        "",
+        "x",
+        b"x",
+        step_id(1),
+        EXEC,
+        *FAR_IDS,
+        -1,
+        2**63,
+        1.5,
+        True,
+        "exec_" + "\ud800" * 26,
+    ]
     calls = [
         lambda ex: None, lambda ex: ex.start_step("a"), lambda ex: ex.start_steps("a", count=3), lambda ex: ex.start_steps(["a"]),
         lambda ex: ex.schedule_steps("a", count=0), lambda ex: ex.apply(Action("step_started", name="a")),
         lambda ex: ex.apply(Action("steps_started", names=["a", "b"])), lambda ex: ex.child().parent,
     ]  # fmt: skip
     for value, call in itertools.product(values, calls):
-        broken = {"clock": Source(value)}, {"ids": Source(value)}, {"id": EXEC, "ids": Source(value)}, {"id": value or ""}
+        broken = (
+            {"clock": Source(value)},
+            {"ids": Source(value)},
+            {"id": EXEC, "ids": Source(value)},
+            {"id": value or ""},
+        )
         for given in broken:
 
             def make(module: ModuleType) -> object:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from .. import builder, errors, fields, journal, model
 from .._spec import INITIAL, MAX_PATH_CHARS
@@ -83,7 +83,7 @@ class Execution(View, Methods):
         input: object = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
-    ) -> "Execution":
+    ) -> Self:
         self = object.__new__(cls)
         context = tenant if isinstance(tenant, model.TenantContext) else None
         header: dict[str, object] = {
@@ -190,14 +190,13 @@ class Execution(View, Methods):
         done = []
         with self._lock:
             undo = self._undo = Undo(self)
-            index = 0
             try:
-                for index, action in enumerate(filled):
+                for action in filled:
                     at, _ = self._reduce(action._kind, action._fields, action._at, now)
                     done.append(fields.applied(action, at))
             except errors.StepwellError as error:
                 undo.restore()
-                error.index = index
+                error.index = len(done)
                 raise
             finally:
                 self._undo = None
@@ -208,7 +207,7 @@ class Execution(View, Methods):
     # --- the journal ---
 
     def drain(self) -> list[Record]:
-        """The records that were not drained yet, `(seq, at_ns, kind, body)`, the header first; they are the store's now.
+        """The records that were not drained yet, `(seq, at_ns, kind, body)`, the header first: the store's from now on.
 
         Raises `TenantRequired` without a tenant.
         """
@@ -312,7 +311,7 @@ class Execution(View, Methods):
             parent_step_id = self._own(parent_step_id)
         values: Fields = {}
         if step_id is not None:
-            values["step_id"] = fields.step_id("step_id", step_id)
+            values["step_id"] = fields.step_id(step_id)
         if name is not None:
             values["name"] = model.label("name", name)
         if type != "function" and type is not None:
@@ -320,7 +319,7 @@ class Execution(View, Methods):
         if key is not None:
             values["key"] = model.label("key", key)
         if parent_step_id is not None:
-            values["parent_step_id"] = fields.step_id("parent_step_id", parent_step_id)
+            values["parent_step_id"] = fields.step_id(parent_step_id)
         if input is not None:
             values["input"] = fields.encoded("input", input)
         if source is not None:
@@ -340,7 +339,7 @@ class Execution(View, Methods):
         if type(step_id) is str and step_id in self._steps:
             values["step_id"] = step_id
         elif step_id is not None:
-            values["step_id"] = fields.step_id("step_id", self._own(step_id))
+            values["step_id"] = fields.step_id(self._own(step_id))
         if output is not None:
             values["output"] = fields.encoded("output", output)
         if step_id is None:
@@ -362,7 +361,7 @@ class Execution(View, Methods):
     def _new_id(self) -> str:
         if self._ids is new_id:
             return new_id("step")
-        return fields.step_id("step_id", self._ids("step"))
+        return fields.step_id(self._ids("step"))
 
     def _read_clock(self) -> int:
         return _CLOCK.now_ns() if self._clock is _CLOCK else fields.now(self._clock)

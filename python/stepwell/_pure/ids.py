@@ -69,8 +69,10 @@ class IdSource:
         high = 7 << 36 | (random >> 22 & 4095) << 24 | 2 << 22 | random & 0x3FFFFF
         number = ms << 40 | high
         # 48 bits of time and these 40 are 88 bits: 18 characters, the first of them 3 bits
-        self._head = ALPHABET[number >> 85] + "".join(_PAIRS[number >> shift & 1023] for shift in range(75, -1, -10)) + (
-            ALPHABET[number & 31]
+        self._head = (
+            ALPHABET[number >> 85]
+            + "".join(_PAIRS[number >> shift & 1023] for shift in range(75, -1, -10))
+            + (ALPHABET[number & 31])
         )
 
     def __init_subclass__(cls) -> None:

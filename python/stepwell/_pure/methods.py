@@ -109,7 +109,9 @@ class Methods:
         place: str | None = None,
     ) -> Step:
         """Makes a step that runs at once, or starts the pending one with this `step_id`, and returns it."""
-        return self._new("step_started", step_id, name, type, key, parent_step_id, input, source, callable_id, place)
+        return self._new(
+            "step_started", step_id, name, type, key, parent_step_id, input, source, callable_id, place
+        )
 
     def complete_step(self, step_id: str | Step, output: object = None) -> None:
         """Ends a running step well."""
@@ -121,7 +123,7 @@ class Methods:
         error: ExecutionError | BaseException | str,
         retry_at: datetime | int | None = None,
     ) -> None:
-        """Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`."""
+        """Ends an attempt of a running step with an error; the step is pending until the next, due at `retry_at`."""
         self._one("step_retrying", step_id, {"error": error, "retry_at": retry_at})
 
     def fail_step(self, step_id: str | Step, error: ExecutionError | BaseException | str) -> None:
@@ -189,7 +191,11 @@ class Methods:
         return self._many("steps_started", given, count)
 
     def complete_steps(
-        self, steps: StepRange | Sequence[str], outputs: Sequence[object] | None = None, *, output: object = None
+        self,
+        steps: StepRange | Sequence[str],
+        outputs: Sequence[object] | None = None,
+        *,
+        output: object = None,
     ) -> StepRange:
         """Ends many running steps well, with one output each or the same for all; all or none."""
         return self._many("steps_completed", {"steps": steps, "output": output, "outputs": outputs})

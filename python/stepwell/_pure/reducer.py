@@ -294,7 +294,10 @@ def check_payload(ex: "Execution", fields: Fields) -> None:
 def _check_usage(ex: "Execution", step: Step, fields: Fields) -> None:
     counter, amount = fields["counter"], fields["amount_micros"]
     total = ex._usage.get(counter, 0) + amount
-    if not -(2**63) <= total < 2**63 or not -(2**63) <= (step._rest("usage") or {}).get(counter, 0) + amount < 2**63:
+    if (
+        not -(2**63) <= total < 2**63
+        or not -(2**63) <= (step._rest("usage") or {}).get(counter, 0) + amount < 2**63
+    ):
         errors.usage_overflow(counter)
     limits = ex._limits
     if limits is not None and counter in ("tokens", "cost"):

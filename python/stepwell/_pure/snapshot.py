@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from .. import errors, fields, journal
-from .._spec import FORMAT, RECORDS
+from .._spec import FORMAT
 from ..clock import Clock
 from ..journal import Fields, Malformed, Newer, Reader
 from .reducer import reduce
@@ -12,7 +12,6 @@ from .step import Step, made
 
 if TYPE_CHECKING:
     from .execution import Execution, Record
-
 
 
 def header(ex: "Execution") -> Fields:
@@ -102,9 +101,9 @@ def replay(
 
 
 def _body(index: int, record: object) -> bytes:
-    if isinstance(record, tuple) and len(record) == 4 and isinstance(record[3], bytes):
-        return record[3]
-    errors.not_record_columns(index)
+    if not isinstance(record, tuple) or len(record) != 4 or not isinstance(record[3], bytes):
+        errors.not_record_columns(index)
+    return record[3]
 
 
 def _beside(record: "Record", seq: int, at: int, kind: str) -> bool:
@@ -243,7 +242,9 @@ def _check(values: Fields) -> None:
     if ("parent_type" in values) != ("parent_id" in values):
         raise Malformed
     pending = values["pending"]
-    if not 0 <= len(pending) <= values["version"] or ("head" not in values and len(pending) != values["version"]):
+    if not 0 <= len(pending) <= values["version"] or (
+        "head" not in values and len(pending) != values["version"]
+    ):
         raise Malformed
     for at, kind, found, _ in pending:
         if at is None or at < 0 or kind == "created":

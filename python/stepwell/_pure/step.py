@@ -1,7 +1,7 @@
 """A step: one recorded act of an execution."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import encoding
 from .._spec import STEP_TERMINAL, StepState, StepType
@@ -50,7 +50,7 @@ class Step:
     _output: bytes | None
     _more: Fields | None
 
-    def __new__(cls) -> "Step":
+    def __new__(cls) -> Self:
         raise TypeError("cannot create 'stepwell.Step' instances")
 
     @property

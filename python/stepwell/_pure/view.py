@@ -12,9 +12,6 @@ from ..fields import MICRO
 from ..steps import Steps
 from .step import Step
 
-if TYPE_CHECKING:
-    from .execution import Execution
-
 
 class View:
     """The attributes of `Execution`."""

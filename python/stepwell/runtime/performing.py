@@ -45,9 +45,7 @@ async def perform(run: "Run", call: Call) -> Any:
             await _for_ever()
         if step.state == StepState.RUNNING:
             gone = "the process ended while the step ran"
-            run.execution.retry_step(
-                step, ExecutionError("tool", INTERRUPTED, gone, attempt=step.attempt)
-            )
+            run.execution.retry_step(step, ExecutionError("tool", INTERRUPTED, gone, attempt=step.attempt))
         elif step.retry_at is not None:
             await _wait_until(run, step)
     while True:

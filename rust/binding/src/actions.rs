@@ -262,7 +262,7 @@ impl Execution {
         Execution::one(slf, &fields)
     }
 
-    /// Ends an attempt of a running step with an error; the step is pending until the next one, due at `retry_at`.
+    /// Ends an attempt of a running step with an error; the step is pending until the next, due at `retry_at`.
     #[pyo3(signature = (step_id, error, retry_at=None))]
     fn retry_step<'py>(
         slf: &Bound<'py, Execution>,

@@ -128,7 +128,7 @@ impl Execution {
             None => crate::ids::new_id(at.unwrap_or_else(crate::clock::now)),
             Some(ids) => {
                 let made = ids.bind(py).call1(("step",))?;
-                bridge::id(&STEP_ID.get(py)?.call1(("step_id", made))?, "step")
+                bridge::id(&STEP_ID.get(py)?.call1((made,))?, "step")
             }
         }
     }

@@ -19,28 +19,28 @@ impl Inner {
     fn new() -> Inner {
         Inner { source: stepwell_core::IdSource::default(), pool: Box::new([0; POOL]), used: POOL }
     }
+}
 
-    fn draw(&mut self, ms: i64, count: Option<u32>) -> PyResult<Id> {
-        let (pool, used) = (&mut self.pool, &mut self.used);
-        let mut failed = None;
-        let random = |bytes: &mut [u8]| {
-            if *used + bytes.len() > POOL {
-                failed = getrandom::fill(&mut pool[..]).err();
-                *used = 0;
-            }
-            bytes.copy_from_slice(&pool[*used..*used + bytes.len()]);
-            *used += bytes.len();
-        };
-        let id = match count {
-            None => self.source.next(ms, random),
-            Some(count) => self.source.reserve(ms, count, random),
-        };
-        match failed {
-            None => Ok(id),
-            Some(error) => {
-                *self = Inner::new();
-                Err(pyo3::exceptions::PyOSError::new_err(format!("no random numbers: {error}")))
-            }
+fn draw(inner: &mut Inner, ms: i64, count: Option<u32>) -> PyResult<Id> {
+    let (pool, used) = (&mut inner.pool, &mut inner.used);
+    let mut failed = None;
+    let random = |bytes: &mut [u8]| {
+        if *used + bytes.len() > POOL {
+            failed = getrandom::fill(&mut pool[..]).err();
+            *used = 0;
+        }
+        bytes.copy_from_slice(&pool[*used..*used + bytes.len()]);
+        *used += bytes.len();
+    };
+    let id = match count {
+        None => inner.source.next(ms, random),
+        Some(count) => inner.source.reserve(ms, count, random),
+    };
+    match failed {
+        None => Ok(id),
+        Some(error) => {
+            *inner = Inner::new();
+            Err(pyo3::exceptions::PyOSError::new_err(format!("no random numbers: {error}")))
         }
     }
 }
@@ -54,7 +54,7 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 
 /// A new id of the process's source, at this time in UTC ns.
 pub fn new_id(at: i64) -> PyResult<Id> {
-    lock(&PROCESS).draw(at / 1_000_000, None)
+    draw(&mut lock(&PROCESS), at / 1_000_000, None)
 }
 
 /// Starts afresh, in a child of `fork`.
@@ -92,12 +92,12 @@ impl IdSource {
     /// A new id with this prefix.
     #[pyo3(signature = (prefix))]
     fn __call__(&self, prefix: &str) -> PyResult<String> {
-        Ok(lock(self.inner()).draw(clock::now() / 1_000_000, None)?.text(prefix))
+        Ok(draw(&mut lock(self.inner()), clock::now() / 1_000_000, None)?.text(prefix))
     }
 
     /// The first of `count` consecutive new ids with this prefix.
     fn reserve(&self, prefix: &str, count: u32) -> PyResult<String> {
-        Ok(lock(self.inner()).draw(clock::now() / 1_000_000, Some(count))?.text(prefix))
+        Ok(draw(&mut lock(self.inner()), clock::now() / 1_000_000, Some(count))?.text(prefix))
     }
 
     fn __repr__(&self) -> &'static str {

@@ -149,7 +149,7 @@ impl Execution {
         Ok(done)
     }
 
-    /// The records that were not drained yet, `(seq, at_ns, kind, body)`, the header first; they are the store's now.
+    /// The records that were not drained yet, `(seq, at_ns, kind, body)`, the header first: the store's from now on.
     ///
     /// Raises `TenantRequired` without a tenant.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
