@@ -19,21 +19,11 @@ CLASSES = {
     "SystemClock": (("clock", "SystemClock"),),
     "IdSource": (("ids", "IdSource"),),
 }
-SPECIAL = {
-    "__new__",
-    "__init__",
-    "__eq__",
-    "__hash__",
-    "__repr__",
-    "__copy__",
-    "__deepcopy__",
-    "__reduce__",
-    "__call__",
-}
+SPECIAL = {f"__{name}__" for name in ("new", "init", "eq", "hash", "copy", "deepcopy", "reduce", "call")}
 HEAD = """# Made from `_pure/` by `tools/native_stub.py`; change that.
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Final, Self, final
+from typing import Any, ClassVar, Final, Self, TypeAlias, final
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -46,7 +36,7 @@ from .steps import StepRange, Steps
 
 __all__ = ["VERSION", "Execution", "IdSource", "Step", "SystemClock", "new_id"]
 
-_Record = tuple[int, int, str, bytes]
+_Record: TypeAlias = tuple[int, int, str, bytes]
 VERSION: Final[str]
 new_id: Final[_TwinSource]
 """
@@ -85,9 +75,13 @@ def source() -> str:
                 lines += ["    " + line for line in member.splitlines()]
         if name in ("SystemClock", "IdSource") and not any("__new__" in line for line in lines[-12:]):
             lines += [f"    def __new__(cls) -> {name}: ..."]
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(STUB), "-"]
     text = "\n".join(lines)
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    for arguments in (["check", "--fix-only", "--quiet"], ["format"]):
+        command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(STUB), "-"]
+        text = subprocess.run(
+            command, input=text, capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout
+    return text
 
 
 def main() -> int:

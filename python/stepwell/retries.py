@@ -21,8 +21,8 @@ class Backoff(Value):
     """How long to wait between attempts.
 
     `base` is the first delay and `maximum` the longest one, both durations (`"1s"`, a number of seconds, a
-    `timedelta`), kept in milliseconds as `base_ms` and `maximum_ms`. `kind` is `fixed` (always `base`), `linear` (`base`
-    more each time) or `exponential` (doubles). With `jitter` a delay is multiplied by 0.5 to 1. Raises
+    `timedelta`), kept in milliseconds as `base_ms` and `maximum_ms`. `kind` is `fixed` (always `base`), `linear`
+    (`base` more each time) or `exponential` (doubles). With `jitter` a delay is multiplied by 0.5 to 1. Raises
     `ValidationError`.
     """
 

@@ -425,7 +425,7 @@ ALL = [*TRANSITIONS, *STEPS, *VALUES, *JOURNALS]
 
 UNREACHED = {
     "internal": "only a defect of stepwell's own raises it",
-    "too_many_steps": "it takes four billion steps; the core's own tests count that far without making them",
+    "too_many_steps": "it takes four billion steps",
     "not_a_payload": "payloads in a journal are checked when they are read; it is `decode`'s, see tests/values",
 }
 """The refusals that nothing here can bring about, and why."""

@@ -234,6 +234,8 @@ BAD_SNAPSHOTS = {
     "time before 1970": lambda data: data.replace(b'"created_at":', b'"created_at":-'),
     "a step twice": lambda data: data.replace(made_id(3).encode(), STEP),
     "attempt of none": lambda data: data.replace(b'"attempt":1', b'"attempt":0', 1),
+    "attempts without a history": lambda data: data.replace(b'"attempt":1', b'"attempt":5', 1),
+    "tried before it started": lambda data: data.replace(b'"tried_at":1', b'"tried_at":', 1),
     "pending header": lambda data: data.replace(b'"kind":"start"}', b'"kind":"created","format":1}'),
     "pending without a time": lambda data: data.replace(
         b'{"at":1767225600000000000,"kind":"start"}', b'{"kind":"start"}'

@@ -274,6 +274,7 @@ own = backend.IdSource()
 # So many that both sources are ahead of the clock: they count on within their millisecond after the fork too.
 for _ in range(20_000):
     backend.new_id.reserve("step", 2**32 - 1), own.reserve("step", 2**32 - 1)
+backend.new_id("step"), own("step")
 reading, writing = os.pipe()
 child = os.fork()
 made = [backend.new_id("step") for _ in range(100)] + [backend.new_id.reserve("step", 10)]

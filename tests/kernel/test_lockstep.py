@@ -248,6 +248,32 @@ class Lockstep(RuleBasedStateMachine):
     def add_usage(self, step: object, counter: object, amount: object) -> None:
         self.step("add_usage", step, counter, amount)
 
+    @rule(
+        verbs=st.lists(st.sampled_from(["use", "retry", "again", "complete", "fail", "cancel", "drain", "tick"]), max_size=6),
+        error=st.sampled_from(args.ERRORS),
+        output=args.payloads,
+    )
+    def life(self, verbs: list[str], error: object, output: object) -> None:
+        """One step through its life, mostly as it should be."""
+        self.ready(1)
+        self.step("start_step", "lively", input=output)
+        last = len(self.twins[0].ex.steps) - 1
+        own = Ref("view", last)
+        for verb in verbs:
+            if verb == "use":
+                self.step("add_usage", own, "tokens", 2.5)
+            elif verb == "retry":
+                self.step("retry_step", own, error, T0 + 5)
+            elif verb == "again":
+                self.step("start_step", None, step_id=own)
+            elif verb == "drain":
+                self.drain(0)
+            elif verb == "tick":
+                self.move_clock(1_000_001)
+            else:
+                given = {"complete": output, "fail": error, "cancel": "enough"}[verb]
+                self.step(f"{verb}_step", own, given)
+
     # --- many steps ---
 
     @rule(
@@ -404,7 +430,9 @@ class Lockstep(RuleBasedStateMachine):
             if instance:
                 return getattr(twin.ex, name)(value)
             found = getattr(twin.backend.Execution, name)(value)  # with an id and times of its own
-            return found.id if name == "with_id" else (found.tenant_id, found.schema_version)
+            if name == "with_id":
+                return found.id if value else None  # without one it has a new id
+            return (found.tenant_id, found.schema_version)
 
         self.both(call)
 

@@ -1,11 +1,20 @@
 """Fixtures for the tests of the runtime."""
 
+import faulthandler
 from collections.abc import Iterator
 
 import pytest
 
 from runtime.common import calls
 from stepwell.store.memory import MemorySource
+
+
+@pytest.fixture(autouse=True)
+def an_end() -> Iterator[None]:
+    """A test that waits for what never comes ends the run, and shows where it waits."""
+    faulthandler.dump_traceback_later(120, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)

@@ -11,16 +11,26 @@ _TAIL_BITS = 40
 _POOL = 4096
 
 
+_forks = 0
+"""How many times this process is a child of `fork`, counted from the first import."""
+
+
 class IdSource:
     """Makes ids: `source("step")` is a new `step_…`. Each is greater than the one before.
 
     An id has the time in ms, then 74 random bits; within one millisecond the last 40 of them count up by random steps.
+    In a child of `fork` every source starts afresh.
     """
 
-    __slots__ = ("_head", "_lock", "_ms", "_pool", "_read", "_tail")
+    __slots__ = ("_forks", "_head", "_lock", "_ms", "_pool", "_read", "_tail")
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        # After a fork too: the parent goes on with what was there, and may have held the lock.
         self._lock = threading.Lock()
+        self._forks = _forks
         self._ms = -1
         self._head = ""
         self._tail = 0
@@ -29,6 +39,8 @@ class IdSource:
 
     def __call__(self, prefix: str) -> str:
         """A new id with this prefix."""
+        if self._forks != _forks:
+            self._start()
         with self._lock:
             ms = time.time_ns() // 1_000_000
             if ms > self._ms:
@@ -48,6 +60,8 @@ class IdSource:
 
     def reserve(self, prefix: str, count: int) -> str:
         """The first of `count` consecutive new ids with this prefix."""
+        if self._forks != _forks:
+            self._start()
         with self._lock:
             ms = max(time.time_ns() // 1_000_000, self._ms)
             if ms > self._ms or (self._tail + count) >> _TAIL_BITS:
@@ -85,7 +99,13 @@ class IdSource:
 IdSource.__module__ = "stepwell"
 
 new_id = IdSource()
-"""The source of the process. A child of `fork` starts a fresh one."""
+"""The source of the process."""
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=new_id.__init__)  # type: ignore[misc]
+    os.register_at_fork(after_in_child=_forked)

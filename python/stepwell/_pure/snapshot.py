@@ -259,7 +259,14 @@ def _check(values: Fields) -> None:
         seen.add(step["id"])
         if "parent_step_id" in step and step["parent_step_id"] not in seen:
             raise Malformed
-        if len(step.get("attempts", ())) > step["attempt"]:
+        over = step["attempt"] - len(
+            step.get("attempts", ())
+        )  # the attempts that were not retried: one or none
+        if (
+            over not in (0, 1)
+            or (step["state"] == "running" and not over)
+            or (step["state"] == "pending" and over)
+        ):
             raise Malformed
         started = step.get("started_at")
         if (started is None) != ("tried_at" not in step) or (started is None) != (step["attempt"] == 0):

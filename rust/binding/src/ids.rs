@@ -1,5 +1,6 @@
 //! New ids.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
@@ -9,7 +10,11 @@ use crate::clock;
 
 const POOL: usize = 4096;
 
+/// How many times this process is a child of `fork`, counted from the first import.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
 struct Inner {
+    forks: u64,
     source: stepwell_core::IdSource,
     pool: Box<[u8; POOL]>,
     used: usize,
@@ -17,11 +22,19 @@ struct Inner {
 
 impl Inner {
     fn new() -> Inner {
-        Inner { source: stepwell_core::IdSource::default(), pool: Box::new([0; POOL]), used: POOL }
+        Inner {
+            forks: FORKS.load(Ordering::Relaxed),
+            source: stepwell_core::IdSource::default(),
+            pool: Box::new([0; POOL]),
+            used: POOL,
+        }
     }
 }
 
 fn draw(inner: &mut Inner, ms: i64, count: Option<u32>) -> PyResult<Id> {
+    if inner.forks != FORKS.load(Ordering::Relaxed) {
+        *inner = Inner::new(); // the parent goes on with what was there
+    }
     let (pool, used) = (&mut inner.pool, &mut inner.used);
     let mut failed = None;
     let random = |bytes: &mut [u8]| {
@@ -57,15 +70,16 @@ pub fn new_id(at: i64) -> PyResult<Id> {
     draw(&mut lock(&PROCESS), at / 1_000_000, None)
 }
 
-/// Starts afresh, in a child of `fork`.
+/// Makes every source start afresh, in a child of `fork`.
 #[pyfunction]
 pub fn reseed() {
-    *lock(&PROCESS) = Inner::new();
+    FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Makes ids: `source("step")` is a new `step_…`. Each is greater than the one before.
 ///
 /// An id has the time in ms, then 74 random bits; within one millisecond the last 40 of them count up by random steps.
+/// In a child of `fork` every source starts afresh.
 #[pyclass(frozen, module = "stepwell")]
 pub struct IdSource {
     own: Option<Mutex<Inner>>,

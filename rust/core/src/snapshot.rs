@@ -300,7 +300,7 @@ fn step(reader: &mut Reader<'_>) -> Read<(Box<str>, StepData)> {
     reader.expect("}")?;
     if started.is_none() != tried.is_none()
         || started.is_none() != (attempt == 0)
-        || past.len() > attempt as usize
+        || !attempts_fit(state, attempt, past.len())
     {
         return Err(MALFORMED);
     }
@@ -335,6 +335,15 @@ fn step(reader: &mut Reader<'_>) -> Read<(Box<str>, StepData)> {
         more: more.is_used().then(|| Box::new(more)),
     };
     Ok((name, data))
+}
+
+/// Of all attempts one or none was not retried: one while the step runs, none while it is pending.
+fn attempts_fit(state: StepState, attempt: u32, retried: usize) -> bool {
+    match (attempt as usize).checked_sub(retried) {
+        Some(0) => state != StepState::Running,
+        Some(1) => state != StepState::Pending,
+        _ => false,
+    }
 }
 
 impl More {
