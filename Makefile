@@ -76,7 +76,7 @@ check-house: build
 bench: build ## native, pure and hand-written in one run, as ratios
 	$(PY) -m pytest -q benches --benchmark-only --benchmark-json=$(VENV)/bench.json
 ifeq ($(KIND),native)
-	cargo bench --locked -p stepwell-core
+	cargo bench --locked -p stepwell-benches
 endif
 	$(PY) benches/ratios.py $(VENV)/bench.json
 

@@ -29,7 +29,7 @@ def measured(backend: str) -> float:
         seconds("import stepwell")
         pairs = [(seconds("import stepwell"), seconds("pass")) for _ in range(ROUNDS)]
     with_it, bare = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return (with_it - bare) * 1e3
+    return float(with_it - bare) * 1e3
 
 
 if __name__ == "__main__":

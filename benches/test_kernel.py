@@ -61,7 +61,7 @@ def timed(
 
     benchmark.extra_info.update(workload=workload, who=who, units=units)
     benchmark.group = workload
-    benchmark.pedantic(
+    benchmark.pedantic(  # type: ignore[no-untyped-call]
         lambda *args: kept.append(work(*args)),
         setup=setup,
         rounds=2 if who == "pure" and workload != GATED else ROUNDS[who],

@@ -29,9 +29,11 @@ from .errors import (
     InternalError,
     InvalidId,
     InvalidTransition,
+    KernelClosed,
     NotFound,
     OpenSteps,
     PayloadTooLarge,
+    PlaceError,
     ReplayError,
     SchemaMismatch,
     StepwellError,
@@ -39,6 +41,8 @@ from .errors import (
     StoreCorrupt,
     StoreError,
     StoreFull,
+    StoreReadOnly,
+    StoreTooNew,
     TenantRequired,
     TerminalExecution,
     UnknownStep,
@@ -52,7 +56,7 @@ from .steps import StepRange, Steps
 
 if TYPE_CHECKING:
     from ._pure import Execution, IdSource, Step, SystemClock, new_id
-    from .runtime import Kernel, blueprint, run_step, step
+    from .runtime import Blueprint, Handle, Kernel, blocking, blueprint, current_step, run_step, step
 
 BACKEND, _chosen = _backend.choose()
 if not TYPE_CHECKING:
@@ -64,7 +68,9 @@ if not TYPE_CHECKING:
         _chosen.new_id,
     )
 
-_RUNTIME = frozenset({"Kernel", "blueprint", "run_step", "step"})
+_RUNTIME = frozenset(
+    {"Blueprint", "Handle", "Kernel", "blocking", "blueprint", "current_step", "run_step", "step"}
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -81,6 +87,7 @@ __all__ = [
     "Action",
     "Attempt",
     "Backoff",
+    "Blueprint",
     "Clock",
     "Conflict",
     "DivergenceError",
@@ -92,11 +99,13 @@ __all__ = [
     "ExecutionId",
     "ExecutionState",
     "ForkedProcessError",
+    "Handle",
     "IdSource",
     "InternalError",
     "InvalidId",
     "InvalidTransition",
     "Kernel",
+    "KernelClosed",
     "LimitWarning",
     "LlmCode",
     "ManualClock",
@@ -105,6 +114,7 @@ __all__ = [
     "ParentLink",
     "ParentType",
     "PayloadTooLarge",
+    "PlaceError",
     "ReplayError",
     "ResourceLimits",
     "RetryPolicy",
@@ -121,6 +131,8 @@ __all__ = [
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
+    "StoreReadOnly",
+    "StoreTooNew",
     "SystemClock",
     "TenantContext",
     "TenantRequired",
@@ -131,7 +143,9 @@ __all__ = [
     "ValidationError",
     "WaitReason",
     "__version__",
+    "blocking",
     "blueprint",
+    "current_step",
     "errors",
     "new_id",
     "run_step",

@@ -48,13 +48,19 @@ class Execution:
         schema_version: str | None = None,
         *,
         version: int | None = None,
+        tenant: str | model.TenantContext | None = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
     ) -> Execution: ...
     def to_json(self) -> bytes: ...
     @classmethod
     def from_json(
-        cls, data: bytes, *, clock: Clock | None = None, ids: Callable[[str], str] | None = None
+        cls,
+        data: bytes,
+        *,
+        tenant: str | model.TenantContext | None = None,
+        clock: Clock | None = None,
+        ids: Callable[[str], str] | None = None,
     ) -> Execution: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

@@ -328,6 +328,10 @@ def quota_exceeded(limit: str, used: float, maximum: float) -> NoReturn:
     raise ExecutionError("quota_exceeded", limit, message, details={"used": used, "maximum": maximum})
 
 
+def tenant_differs() -> NoReturn:
+    raise ValidationError("the execution is of another tenant than the one given")
+
+
 def schema_mismatch(recorded: str | None, expected: str | None) -> NoReturn:
     error = SchemaMismatch(
         f"the journal was written with schema version {recorded!r}, this code has {expected!r}: "

@@ -193,6 +193,11 @@ def micros(amount: object) -> int:
     return integer("amount", round(amount * MICRO))
 
 
+def amount(in_micros: int) -> float:
+    """What an amount in millionths is shown as, rounded once."""
+    return in_micros / MICRO
+
+
 def bulk_new(
     names: object,
     steps: object,

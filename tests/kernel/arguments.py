@@ -112,56 +112,34 @@ def nested(levels: int, inner: Any = None) -> Any:
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - it is to be refused
 NOT_TEXT = [None, 5, True, b"bytes", 1.5, ["x"], {"x": 1}, Opaque(), SimpleNamespace(id=step_id(1))]
 BAD_TEXT = [
-    "",
-    "a\0b",
-    "a\nb",
-    "\x7f",
-    "\x9f",
-    "\ud800",
-    "x\udfff",
-    "x" * 256,
-    "é" * 256,
-    "x" * 1025,
-    "x" * 4097,
-]
+    "", "a\0b", "a\nb", "\x7f", "\x9f", "\ud800", "x\udfff", "x" * 256, "é" * 256, "x" * 1025, "x" * 4097,
+]  # fmt: skip
 ODD_TEXT = [
-    "é" * 255,
-    "a\u2028b",
-    "\u200b",
-    "日本 🎉",
-    '"\\/',
-    " ",
-    Text("text"),
-    Word.PLAIN,
-    "x" * 255,
-    "step_",
-]
+    "é" * 255, "a\u2028b", "\u200b", "日本 🎉", '"\\/', " ", Text("text"), Word.PLAIN, "x" * 255, "step_",
+]  # fmt: skip
 BAD_IDS = [
-    "", "step", "step_", "exec_" + step_id(1)[5:], step_id(1).upper(), step_id(1) + "0", step_id(1)[:-1] + "u",
-    "step_8" + step_id(1)[6:], "step-" + step_id(1)[5:], step_id(1)[:-1] + "\ud800", step_id(1) + "\n", " " + step_id(1),
-    step_id(1)[:-1] + "٣", SimpleNamespace(id=5),
+    "", "step", "step_", "exec_" + step_id(1)[5:], step_id(1).upper(), step_id(1) + "0",
+    step_id(1)[:-1] + "u", "step_8" + step_id(1)[6:], "step-" + step_id(1)[5:], step_id(1)[:-1] + "\ud800",
+    step_id(1) + "\n", " " + step_id(1), step_id(1)[:-1] + "٣", SimpleNamespace(id=5),
 ]  # fmt: skip
 FAR_IDS = [
-    "step_7" + "z" * 25,
-    "step_" + "0" * 26,
-    step_id((1 << 62) - 1),
-    step_id(1 << 62),
-    Text(step_id(77)),
-]
+    "step_7" + "z" * 25, "step_" + "0" * 26, step_id((1 << 62) - 1), step_id(1 << 62), Text(step_id(77)),
+]  # fmt: skip
 BAD_PAYLOADS = [
-    float("nan"), float("inf"), {"a": [1, float("-inf")]}, 2**64, -(2**63) - 1, [10**400], "\ud800", {"\udc00": 1},
-    {1: 2}, {None: 1}, nested(129), {"a": {"b": nested(127)}}, Opaque(), {"k": {1, 2}}, b"bytes", NAIVE, [NAIVE.time()],
-    Decimal(1), 1j, {"a": Point(1, float("nan"))}, ...,
+    float("nan"), float("inf"), {"a": [1, float("-inf")]}, 2**64, -(2**63) - 1, [10**400], "\ud800",
+    {"\udc00": 1}, {1: 2}, {None: 1}, nested(129), {"a": {"b": nested(127)}}, Opaque(), {"k": {1, 2}},
+    b"bytes", NAIVE, [NAIVE.time()], Decimal(1), 1j, {"a": Point(1, float("nan"))}, ...,
 ]  # fmt: skip
 ODD_PAYLOADS = [
-    (1, 2), {"t": datetime(2026, 1, 1, tzinfo=UTC)}, uuid.UUID(int=5), Word.TOOL, Text("text"), Number.ONE, True, False,
-    Point(1, [2]), 2**64 - 1, -(2**63), 2**63, -0.0, 1e22, 5e-324, 1e-5, nested(128), "x" * 300, '"\\\x00\x1f\x7f\u2028',
-    [], {}, "", {"": None}, [None], "null", [[], {}], Real(1.5),
+    (1, 2), {"t": datetime(2026, 1, 1, tzinfo=UTC)}, uuid.UUID(int=5), Word.TOOL, Text("text"), Number.ONE,
+    True, False, Point(1, [2]), 2**64 - 1, -(2**63), 2**63, -0.0, 1e22, 5e-324, 1e-5, nested(128), "x" * 300,
+    '"\\\x00\x1f\x7f\u2028', [], {}, "", {"": None}, [None], "null", [[], {}], Real(1.5),
 ]  # fmt: skip
 ERRORS = [
-    "broken", "", "a\0b\ud800", "x" * 3000, ValueError("bad"), KeyError("k"), TimeoutError(), ExceptionGroup("g", [OSError(2)]),
-    ExecutionError("llm", "rate_limit", "slow down", details={"a": [1]}, retry_policy=RetryPolicy.attempts(3), attempt=2),
-    ExecutionError("policy_violation", "mine", cause=ExecutionError("network"), occurred_at=datetime(2026, 1, 1, tzinfo=UTC)),
+    "broken", "", "a\0b\ud800", "x" * 3000, ValueError("bad"), KeyError("k"), TimeoutError(),
+    ExceptionGroup("g", [OSError(2)]),
+    ExecutionError("llm", "rate_limit", details={"a": [1]}, retry_policy=RetryPolicy.attempts(3), attempt=2),
+    ExecutionError("policy_violation", cause=ExecutionError("network"), occurred_at=datetime.fromtimestamp(0, UTC)),
 ]  # fmt: skip
 BAD_ERRORS = [5, b"x", {"category": "tool"}, KeyboardInterrupt(), SystemExit(1), ValueError, Opaque(), ["x"]]
 SOURCES = [
@@ -170,32 +148,26 @@ SOURCES = [
 ]  # fmt: skip
 BAD_TIMES = [
     NAIVE, -1, 2**63, 2**70, -(2**70), "x", 1.5, True, datetime.max.replace(tzinfo=UTC), Opaque(),
-    datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))),
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+    datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))),
     datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), datetime(2263, 1, 1, tzinfo=UTC),
 ]  # fmt: skip
 TIMES = [0, T0, 2**63 - 1, datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=timezone(timedelta(hours=-5))), Number.NOW]
 AMOUNTS = [
-    1,
-    0,
-    -3,
-    0.1,
-    2.5e-7,
-    1e12,
-    1234567,
-    Decimal("0.0000015"),
-    Decimal("1e5"),
-    Number.ONE,
-    9_223_372_036_854,
-]
+    1, 0, -3, 0.1, 2.5e-7, 1e12, 1234567, Decimal("0.0000015"), Decimal("1e5"), Number.ONE, 9_223_372_036_854,
+]  # fmt: skip
 BAD_AMOUNTS = [
-    float("nan"), float("inf"), 1e300, 10**400, 2**63, "5", None, True, Decimal("NaN"), Decimal("sNaN"), Decimal("1e500"),
-    1j, Fraction(1, 3), Opaque(), Decimal("-Infinity"),
+    float("nan"), float("inf"), 1e300, 10**400, 2**63, "5", None, True, Decimal("NaN"), Decimal("sNaN"),
+    Decimal("1e500"), 1j, Fraction(1, 3), Opaque(), Decimal("-Infinity"),
 ]  # fmt: skip
 COUNTERS = ["tokens", "cost", "calls", "zeichen ü"]
 BAD_COUNTS = [-1, 2**32, 2**70, 4_194_305, "2", True, 1.5]
 
 payloads = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.floats(allow_nan=False, allow_infinity=False),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=8),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=4,
 )  # fmt: skip
@@ -230,13 +202,14 @@ json_values = mostly(payloads, ODD_PAYLOADS, BAD_PAYLOADS, odds=8)
 error_values = mostly(st.sampled_from(ERRORS), BAD_ERRORS)
 times = mostly(st.sampled_from(TIMES), BAD_TIMES, odds=5)
 reasons = mostly(
-    st.sampled_from(["because", "", "a\0b\n", "so", Text("so")]), ["\ud800", "é" * 4096, "é" * 4097, 5, b"x", []]
+    st.sampled_from(["because", "", "a\0b\n", "so", Text("so")]),
+    ["\ud800", "é" * 4096, "é" * 4097, 5, b"x", []],
 )
 step_types = mostly(
-    st.sampled_from(list(StepType) + ["tool", "wait", "wait", "function", Word.TOOL]),
+    st.sampled_from([*StepType, "tool", "wait", "wait", "function", Word.TOOL]),
     ["x", "Tool", 5, "\ud800", [], ""],
 )
-wait_reasons = mostly(st.sampled_from(list(WaitReason) + [Word.TIMER]), ["x", 5, None, "\ud800", ""], odds=8)
+wait_reasons = mostly(st.sampled_from([*WaitReason, Word.TIMER]), ["x", 5, None, "\ud800", ""], odds=8)
 counts = mostly(st.integers(0, 4), BAD_COUNTS, odds=8)
 amounts = mostly(st.sampled_from(AMOUNTS), BAD_AMOUNTS, odds=6)
 at_times = mostly(st.none(), [T0, T0 + 10, T0 + 10**9, 0], [-1, 2**63, "x", 1.5, True, NAIVE], odds=6)
@@ -318,7 +291,8 @@ def new_step(draw: st.DrawFn) -> dict[str, Any]:
         if draw(st.integers(0, odds)) == 0:
             given[name] = draw(field(name, type_))
     if getattr(given.get("step_id"), "how", None) == "twin's":
-        given.pop("parent_step_id", None)  # of two wrong steps each backend may name the other; nobody mixes backends
+        # Of two wrong steps each backend may name another; nobody mixes backends.
+        given.pop("parent_step_id", None)
     return given
 
 

@@ -413,6 +413,8 @@ JOURNALS = [
     Refusal("replay_newer", UnsupportedFormat,
             "record 0: journal format 2, this stepwell reads up to 1: upgrade stepwell",
             replay(lambda records: [newer(records[0])]), index=0),
+    Refusal("tenant_differs", ValidationError, "the execution is of another tenant than the one given",
+            replay(lambda records: records, tenant="other")),
     Refusal("schema_mismatch", SchemaMismatch,
             "the journal was written with schema version None, this code has 'v2': replay it with the code it was "
             "written with, or migrate it", replay(lambda records: records, schema_version="v2")),

@@ -2,13 +2,13 @@
 
 import copy
 import inspect
-import itertools
 import os
 import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,6 @@ import pytest
 
 import stepwell
 from backends import BACKENDS
-from kernel.arguments import FAR_IDS
 from kernel.drive import (
     EXEC,
     MODULES,
@@ -26,7 +25,6 @@ from kernel.drive import (
     Clock,
     ReservingIds,
     bodies_of,
-    outcomes,
     seen,
     shown,
     step_id,
@@ -106,7 +104,8 @@ def test_modules_offer_the_same() -> None:
         for name in (*CLASSES, "new_id"):
             assert hasattr(module, name)
         assert type(module.new_id) is module.IdSource
-    assert all(getattr(stepwell, name) is getattr(MODULES[stepwell.BACKEND], name) for name in CLASSES)
+    chosen = import_module(f"stepwell._{stepwell.BACKEND}")
+    assert all(getattr(stepwell, name) is getattr(chosen, name) for name in CLASSES)
 
 
 # --- objects ------------------------------------------------------------------------------------------------------
@@ -132,7 +131,7 @@ def test_everything_shown_is_the_same() -> None:
 def test_equality_is_of_state_for_executions_and_of_identity_for_steps(backend: ModuleType) -> None:
     ex, other = sample(backend), sample(backend)
     assert ex == other
-    assert not ex != other
+    assert (ex != other) is False
     first = ex.step_order[0]
     assert ex.steps[first] == ex.get_step(first)
     assert ex.steps[first] != other.steps[first]
@@ -268,9 +267,10 @@ def test_bad_calls_are_type_errors_on_both() -> None:
         return "taken"
 
     for name, given, more in (
-        ("start", (1,), {}), ("wait", (), {}), ("pause", (), {"why": 1}), ("start_step", ("a", "b"), {}), ("complete", (1, 2), {}),
-        ("complete_step", (), {}), ("schedule_step", (), {}), ("add_usage", (1, 2), {}), ("start_steps", ([], []), {}),
-        ("apply_many", (5,), {}), ("replay", (EXEC, 5), {}), ("drain", (1,), {}), ("from_json", (), {}),
+        ("start", (1,), {}), ("wait", (), {}), ("pause", (), {"why": 1}), ("start_step", ("a", "b"), {}),
+        ("complete", (1, 2), {}), ("complete_step", (), {}), ("schedule_step", (), {}),
+        ("add_usage", (1, 2), {}), ("start_steps", ([], []), {}), ("apply_many", (5,), {}),
+        ("replay", (EXEC, 5), {}), ("drain", (1,), {}), ("from_json", (), {}),
     ):  # fmt: skip
         assert {call(module, name, *given, **more) for module in PAIR} == {"TypeError"}, name
 
@@ -391,123 +391,3 @@ def test_threads_share_an_execution(backend: ModuleType) -> None:
     again = backend.Execution.replay(ex.id, records, version=ex.version)
     assert again == ex
     assert again.head == ex.head
-
-
-# --- actions ------------------------------------------------------------------------------------------------------
-
-
-def all_actions() -> Iterator[Action]:
-    yield from (
-        Action("plan"),
-        Action("start", at_ns=T0),
-        Action("wait", reason="timer"),
-        Action("pause", reason="x"),
-    )
-    yield from (
-        Action("steps_started", names=["a", "b"]),
-        Action("step_completed", step_id=step_id(1), output=[1]),
-    )
-
-
-def test_actions_do_not_change() -> None:
-    for action in all_actions():
-        before = repr(action), action.kind, action.at_ns
-        for name in (*public(Action), "reason", "colour"):
-            with pytest.raises(AttributeError):
-                setattr(action, name, None)
-        with pytest.raises(AttributeError):
-            del action.kind
-        assert (repr(action), action.kind, action.at_ns) == before
-        assert not hasattr(action, "__dict__")
-        assert copy.copy(action) is copy.deepcopy(action) is action
-        assert pickle.loads(pickle.dumps(action)) == action
-        assert hash(pickle.loads(pickle.dumps(action))) == hash(action)
-
-
-def test_an_applied_action_keeps_nothing_that_can_be_changed(backend: ModuleType) -> None:
-    ex = sample(backend)
-    names, outputs = ["a", "b"], [[1], [2]]
-    made = ex.apply(Action("steps_started", names=names, keys=["k", "l"], places=["p", "q"]))
-    before = ex.to_json()
-    names.append("c")
-    for name in ("names", "keys", "places", "steps"):
-        getattr(made, name).append("c")
-    ended = Action("steps_completed", steps=ex.step_order[-2:], outputs=outputs)
-    ended.outputs[0].append(5)
-    outputs[0].append(5)
-    assert ex.to_json() == before
-    ex.apply(ended)
-    assert [step.output for step in ex.steps.values()][-2:] == [[1], [2]]
-
-
-def test_the_same_calls_have_the_same_outcome() -> None:
-    """Odd arguments that no generated call has."""
-    calls = [
-        lambda ex: ex.apply(5), lambda ex: ex.apply(None), lambda ex: ex.apply_many([Action("pause"), 5]),
-        lambda ex: ex.apply_many("ab"), lambda ex: ex.apply_many(None), lambda ex: ex.apply_many([]),
-        lambda ex: ex.apply_many(Action("pause") for _ in range(2)), lambda ex: ex.start_step("a", input="x" * (9 << 20)),
-        lambda ex: ex.complete("é" * (5 << 20)), lambda ex: ex.start_steps("a", count=4_194_305),
-        lambda ex: ex.start_step("a", step_id=ex), lambda ex: ex.complete_steps(ex.steps), lambda ex: ex.complete_steps({}),
-        lambda ex: ex.complete_steps(ex.step_order * 2), lambda ex: ex.complete_steps(None), lambda ex: ex.complete_steps(5),
-        lambda ex: ex.start_steps(), lambda ex: ex.start_steps([]), lambda ex: ex.schedule_steps("a", steps=[step_id(5)] * 2),
-        lambda ex: ex.fail_steps(ex.step_order[:1]), lambda ex: ex.fail_steps(ex.step_order[2:4], [None, None]),
-        lambda ex: ex.add_usage(ex.step_order[2], "n", 2**62 / 10**6), lambda ex: ex.add_usage(ex.step_order[2], "n", 9e12),
-    ]  # fmt: skip
-    for number, call in enumerate(calls):
-        found = outcomes(lambda module: call(sample(module)))  # noqa: B023
-        assert found[0] == found[1], number
-
-
-def test_broken_clocks_and_id_sources_have_the_same_outcome() -> None:
-    class Source:
-        def __init__(self, value: object) -> None:
-            self.value = value
-
-        def __call__(self, prefix: str) -> object:
-            return self.value
-
-        def now_ns(self) -> object:
-            return self.value
-
-        def reserve(self, prefix: str, count: int) -> object:
-            return self.value
-
-    values = [
-        None,
-        5,
-        "",
-        "x",
-        b"x",
-        step_id(1),
-        EXEC,
-        *FAR_IDS,
-        -1,
-        2**63,
-        1.5,
-        True,
-        "exec_" + "\ud800" * 26,
-    ]
-    calls = [
-        lambda ex: None, lambda ex: ex.start_step("a"), lambda ex: ex.start_steps("a", count=3), lambda ex: ex.start_steps(["a"]),
-        lambda ex: ex.schedule_steps("a", count=0), lambda ex: ex.apply(Action("step_started", name="a")),
-        lambda ex: ex.apply(Action("steps_started", names=["a", "b"])), lambda ex: ex.child().parent,
-    ]  # fmt: skip
-    for value, call in itertools.product(values, calls):
-        broken = (
-            {"clock": Source(value)},
-            {"ids": Source(value)},
-            {"id": EXEC, "ids": Source(value)},
-            {"id": value or ""},
-        )
-        for given in broken:
-
-            def make(module: ModuleType) -> object:
-                ex = module.Execution(**{"clock": Clock(), "ids": ReservingIds(), **given})  # noqa: B023
-                ex.start()
-                return call(ex), ex  # noqa: B023
-
-            one, two = outcomes(make)
-            assert one == two, (value, given)
-    for given in ({"clock": 5}, {"ids": 5}, {"clock": "x"}):
-        one, two = outcomes(lambda module: module.Execution(**given))  # noqa: B023
-        assert one == two

@@ -134,7 +134,8 @@ class Execution(View, Methods):
         self._order: list[Step] = []
         self._open = 0
         self._usage: dict[str, int] = {}
-        self._pending: list[tuple[int, str, Fields]] = []
+        # Time, kind and fields of each action, flat: a list of tuples would be work for the garbage collector.
+        self._pending: list[Any] = []
         self._head: str | None = None
         self._undo: Undo | None = None
         self._limits = None
@@ -163,6 +164,14 @@ class Execution(View, Methods):
             "ids": self._ids,
         }
         return Execution(**{**seed, field: value})
+
+    def _belong(self, tenant: str | model.TenantContext | None) -> None:
+        context = tenant if isinstance(tenant, model.TenantContext) else None
+        if tenant is not None:
+            if (model.label("tenant", tenant) if context is None else context.tenant_id) != self._tenant:
+                errors.tenant_differs()
+            self._context = context
+            self._limits = None if context is None else context.limits
 
     def _owner(self) -> str | model.TenantContext | None:
         return self._tenant if self._context is None else self._context
@@ -224,17 +233,20 @@ class Execution(View, Methods):
         schema_version: str | None = None,
         *,
         version: int | None = None,
+        tenant: str | model.TenantContext | None = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
     ) -> "Execution":
         """The execution that wrote these records, as `drain` gave them or their bodies alone.
 
-        Where `schema_version` or `version` (the number of actions) is given, the record must have it. Raises
+        Where `schema_version` or `version` (the number of actions) is given, the record must have it; where a
+        `tenant` is given, it must be the recorded one, and the limits of a `TenantContext` hold from here on. Raises
         `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
         newer format, `SchemaMismatch` for another schema version.
         """
         execution = object.__new__(cls)
         snapshot.replay(execution, id, records, schema_version, version, clock, ids)
+        execution._belong(tenant)
         return execution
 
     def to_json(self) -> bytes:
@@ -244,11 +256,20 @@ class Execution(View, Methods):
 
     @classmethod
     def from_json(
-        cls, data: bytes, *, clock: Clock | None = None, ids: Callable[[str], str] | None = None
+        cls,
+        data: bytes,
+        *,
+        tenant: str | model.TenantContext | None = None,
+        clock: Clock | None = None,
+        ids: Callable[[str], str] | None = None,
     ) -> "Execution":
-        """The execution that `to_json` wrote. Raises `ValidationError`, or `UnsupportedFormat` for a newer format."""
+        """The execution that `to_json` wrote; `tenant` as in `replay`.
+
+        Raises `ValidationError`, or `UnsupportedFormat` for a newer format.
+        """
         execution = object.__new__(cls)
         snapshot.load(execution, data, clock, ids)
+        execution._belong(tenant)
         return execution
 
     # --- protocols ---
@@ -392,7 +413,7 @@ class Execution(View, Methods):
             raise
         self._last = at
         self._version += 1
-        self._pending.append((at, kind, values))
+        self._pending += (at, kind, values)
         return at, touched
 
     def _forget_warnings(self) -> None:

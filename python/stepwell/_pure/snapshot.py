@@ -1,6 +1,6 @@
 """Draining and replaying the journal, and a whole execution as JSON."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from .. import errors, fields, journal
@@ -31,9 +31,15 @@ def header(ex: "Execution") -> Fields:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _pending(ex: "Execution") -> Iterator[tuple[int, str, Fields]]:
+    """The actions that were not drained yet."""
+    flat = iter(ex._pending)
+    return zip(flat, flat, flat, strict=True)
+
+
 def drain(ex: "Execution") -> "list[Record]":
     """Takes the pending records and moves the head of the chain over them."""
-    actions = [(at, kind, journal.write_action(kind, at, values)) for at, kind, values in ex._pending]
+    actions = [(at, kind, journal.write_action(kind, at, values)) for at, kind, values in _pending(ex)]
     seq = ex._version - len(actions)
     if ex._head is None:
         actions.insert(0, (ex._created, "created", journal.write_action("created", ex._created, header(ex))))
@@ -187,7 +193,7 @@ def state(ex: "Execution") -> bytes:
 
 def dump(ex: "Execution") -> bytes:
     """`to_json`."""
-    pending = [journal.write_action(kind, at, values) for at, kind, values in ex._pending]
+    pending = [journal.write_action(kind, at, values) for at, kind, values in _pending(ex)]
     return journal.write_snapshot({**_fields(ex), "head": ex._head, "pending": pending})
 
 
@@ -219,7 +225,8 @@ def load(ex: "Execution", data: bytes, clock: Clock | None, ids: Callable[[str],
         ex._open += not step.is_terminal
         for counter, amount in (step._rest("usage") or {}).items():
             ex._usage[counter] = ex._usage.get(counter, 0) + amount
-    ex._pending = [(at, kind, found) for at, kind, found, _ in values["pending"]]
+    for at, kind, found, _ in values["pending"]:
+        ex._pending += (at, kind, found)
 
 
 def _loaded(ex: "Execution", index: int, found: Fields) -> Step:

@@ -47,14 +47,16 @@ class Kernel:
         self,
         store: str | StoreSource,
         *,
-        tenant: str,
+        tenant: str | model.TenantContext,
         blueprints: Iterable[Blueprint[..., Any]] | None = None,
         execute: bool = True,
         recover: bool = True,
         hooks: Sequence[object] = (),
     ) -> None:
         self._source = open_source(store) if isinstance(store, str) else store
-        self._tenant = model.label("tenant", tenant)
+        self._context = tenant if isinstance(tenant, model.TenantContext) else model.TenantContext(tenant)
+        self._tenant = self._context.tenant_id
+        self._warned = False
         self._blueprints = None if blueprints is None else {known.name: known for known in blueprints}
         self._execute = execute
         self._recover_all = execute and recover
@@ -188,7 +190,7 @@ class Kernel:
         blueprint = self._check_known(bp)
         blueprint.check_arguments(args, kwargs)
         execution = Execution(
-            tenant=self._tenant,
+            tenant=self._context,
             blueprint=blueprint.name,
             key=key,
             schema_version=blueprint.version,
@@ -268,6 +270,7 @@ class Kernel:
     ) -> tuple[str, Run | None]:
         key, records = execution.key, execution.drain()
         if key is None or await self.store.find(blueprint.name, key) is None:
+            self._check_concurrent()
             new = NewExecution(
                 execution.id, blueprint.name, key, execution.schema_version, None, None, self._owner
             )
@@ -281,6 +284,18 @@ class Kernel:
         if unfinished and row.id not in self._runs and self._may_take(row):
             return row.id, await self._take_up(row)
         return row.id, self._runs.get(row.id)
+
+    def _check_concurrent(self) -> None:
+        """Refuses one execution more than this kernel may run at once for its tenant."""
+        limits = self._context.limits
+        if limits is None or limits.max_concurrent_executions is None:
+            return
+        used, most = len(self._runs) + 1, limits.max_concurrent_executions
+        if used > most:
+            errors.quota_exceeded("max_concurrent_executions", float(used), float(most))
+        if used >= model.WARN_AT * most and not self._warned:
+            self._warned = True
+            model.warn(self._context.on_warning, "max_concurrent_executions", float(used), float(most))
 
     def _begin(self, run: Run, context: contextvars.Context) -> Run:
         if self._closed:
@@ -321,7 +336,9 @@ class Kernel:
         records: list[Any] = []
         while page := await self.store.load(id, len(records) - 1):
             records.extend(page)
-        replay: Callable[[], Execution] = lambda: Execution.replay(id, records, schema_version)
+        replay: Callable[[], Execution] = lambda: Execution.replay(
+            id, records, schema_version, tenant=self._context
+        )
         execution: Execution = await self.threads.run(contextvars.copy_context(), replay)
         return execution
 

@@ -45,6 +45,30 @@ impl Execution {
         Execution { id: core.header().id, core: Mutex::new(core), clock, ids, context }
     }
 
+    /// An execution that was read, for the tenant who asked for it.
+    pub fn belonging(
+        py: Python<'_>,
+        mut core: Core,
+        tenant: Option<&Bound<'_, PyAny>>,
+        clock: Option<Py<PyAny>>,
+        ids: Option<Py<PyAny>>,
+    ) -> PyResult<Execution> {
+        let mut context = None;
+        if let Some(tenant) = given(tenant) {
+            let asked = if tenant.is_instance(CONTEXT.get(py)?)? {
+                core.set_limits(limits(tenant)?);
+                context = Some(tenant.clone().unbind());
+                own("tenant", Some(&tenant.getattr("tenant_id")?))?
+            } else {
+                own("tenant", Some(tenant))?
+            };
+            if asked != core.header().tenant {
+                return Err(bridge::refuse(py, "tenant_differs", ()));
+            }
+        }
+        Ok(Execution::wrap(core, clock, ids, context))
+    }
+
     /// Runs something on the core under its lock. No Python runs in there. A panic is an `InternalError`, and so is
     /// every later use of what it may have left half done.
     fn locked<T>(&self, py: Python<'_>, run: impl FnOnce(&mut Core) -> T) -> PyResult<T> {

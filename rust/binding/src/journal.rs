@@ -2,7 +2,9 @@
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple, PyType};
+use stepwell_core::spec::Kind;
 use stepwell_core::{Execution as Core, Id, Replay, ReplayFault, read_action, runs_of};
 
 use crate::bridge::{self, Import};
@@ -15,6 +17,20 @@ static APPLIED: Import = Import::new("stepwell.fields", "applied");
 static FILL_MANY: Import = Import::new("stepwell.fields", "fill_many");
 static ASKED: Import = Import::new("stepwell.fields", "asked");
 static RESTORED: Import = Import::new("stepwell.steps", "restored_execution");
+
+/// The names of kinds as Python has them, made once.
+struct Kinds(PyOnceLock<Vec<Py<PyString>>>);
+
+static KINDS: Kinds = Kinds(PyOnceLock::new());
+
+impl Kinds {
+    fn get<'py>(&self, py: Python<'py>, kind: Kind) -> PyResult<Bound<'py, PyString>> {
+        let make = || Kind::NAMES.iter().map(|name| PyString::intern(py, name).unbind()).collect();
+        let names = self.0.get_or_init(py, make);
+        let name = names.get(kind as usize).map(|name| name.bind(py).clone());
+        name.ok_or_else(|| bridge::refuse(py, "internal", ("a kind without a name",)))
+    }
+}
 
 type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
@@ -64,14 +80,13 @@ fn beside(columns: &Bound<'_, PyTuple>) -> (i64, i64, String) {
 fn replayed(
     id: Id,
     records: &Bound<'_, PyAny>,
-    schema_version: Option<String>,
+    schema_version: Option<&str>,
     version: Option<i64>,
 ) -> PyResult<Core> {
     let py = records.py();
-    let mut replay = Replay::new(id, schema_version.clone());
-    let raise = |index: i64, fault: &ReplayFault| {
-        raise_replay(py, index, fault, id, schema_version.as_deref())
-    };
+    let mut replay = Replay::new(id, schema_version.map(str::to_owned));
+    let raise =
+        |index: i64, fault: &ReplayFault| raise_replay(py, index, fault, id, schema_version);
     for item in records.try_iter()? {
         let index = replay.next();
         let given = record(index, item?)?;
@@ -159,32 +174,35 @@ impl Execution {
             return Err(bridge::refuse(py, "tenant_required", ("a journal",)));
         };
         let rows = records.iter().map(|record| {
-            (record.seq, record.at, record.kind.name(), PyBytes::new(py, &record.body))
+            let kind = KINDS.get(py, record.kind)?;
+            (record.seq, record.at, kind, PyBytes::new(py, &record.body)).into_pyobject(py)
         });
-        PyList::new(py, rows)
+        PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// The execution that wrote these records, as `drain` gave them or their bodies alone.
     ///
-    /// Where `schema_version` or `version` (the number of actions) is given, the record must have it. Raises
+    /// Where `schema_version` or `version` (the number of actions) is given, the record must have it; where a
+    /// `tenant` is given, it must be the recorded one, and the limits of a `TenantContext` hold from here on. Raises
     /// `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
     /// newer format, `SchemaMismatch` for another schema version.
     #[classmethod]
-    #[pyo3(signature = (id, records, schema_version=None, *, version=None, clock=None, ids=None))]
+    #[pyo3(signature = (id, records, schema_version=None, *, version=None, tenant=None, clock=None, ids=None))]
     fn replay<'py>(
         _cls: &Bound<'py, PyType>,
         id: &Bound<'py, PyAny>,
         records: &Bound<'py, PyAny>,
         schema_version: Given<'_, 'py>,
         version: Given<'_, 'py>,
+        tenant: Given<'_, 'py>,
         clock: Given<'_, 'py>,
         ids: Given<'_, 'py>,
     ) -> PyResult<Execution> {
         let id = bridge::id(id, "exec")?;
         let asked = ASKED.get(records.py())?.call1((schema_version, version))?;
-        let (schema_version, version) = asked.extract()?;
-        let core = replayed(id, records, schema_version, version)?;
-        Ok(Execution::wrap(core, keep(clock), keep(ids), None))
+        let (schema_version, version): (Option<String>, Option<i64>) = asked.extract()?;
+        let core = replayed(id, records, schema_version.as_deref(), version)?;
+        Execution::belonging(records.py(), core, tenant, keep(clock), keep(ids))
     }
 
     /// The whole execution as one JSON object, with the actions that were not drained yet.
@@ -192,12 +210,15 @@ impl Execution {
         Ok(PyBytes::new(py, &self.change_detached(py, |core| Ok(core.to_json(true)))?))
     }
 
-    /// The execution that `to_json` wrote. Raises `ValidationError`, or `UnsupportedFormat` for a newer format.
+    /// The execution that `to_json` wrote; `tenant` as in `replay`.
+    ///
+    /// Raises `ValidationError`, or `UnsupportedFormat` for a newer format.
     #[classmethod]
-    #[pyo3(signature = (data, *, clock=None, ids=None))]
+    #[pyo3(signature = (data, *, tenant=None, clock=None, ids=None))]
     fn from_json<'py>(
         cls: &Bound<'py, PyType>,
         data: &Bound<'py, PyAny>,
+        tenant: Given<'_, 'py>,
         clock: Given<'_, 'py>,
         ids: Given<'_, 'py>,
     ) -> PyResult<Execution> {
@@ -206,7 +227,7 @@ impl Execution {
             return Err(bridge::refuse(py, "not_an_execution", ()));
         };
         let core = Core::from_json(bytes.as_bytes()).map_err(|error| raise(py, &error))?;
-        Ok(Execution::wrap(core, keep(clock), keep(ids), None))
+        Execution::belonging(py, core, tenant, keep(clock), keep(ids))
     }
 
     fn __richcmp__<'py>(

@@ -24,6 +24,9 @@ pub struct Step {
     pub id: Id,
 }
 
+/// What unpickles a step.
+type Reduced<'py> = (Bound<'py, PyAny>, (Py<Execution>, usize));
+
 impl Step {
     fn read<T>(&self, py: Python<'_>, read: impl FnOnce(&StepData) -> T) -> PyResult<T> {
         self.execution
@@ -240,10 +243,7 @@ impl Step {
         Ok(format!("<Step {} {name} {state}>", bridge::step_text(self.id)))
     }
 
-    fn __reduce__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Py<Execution>, usize))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         Ok((RESTORED.get(py)?.clone(), (self.execution.clone_ref(py), self.index)))
     }
 }

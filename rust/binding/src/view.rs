@@ -13,6 +13,7 @@ use crate::execution::{Execution, PARENT};
 
 static STATES: Members = Members::new("ExecutionState", &ExecutionState::NAMES);
 static WAITS: Members = Members::new("WaitReason", &WaitReason::NAMES);
+static AMOUNT: Import = Import::new("stepwell.fields", "amount");
 static STEPS: Import = Import::new("stepwell.steps", "Steps");
 
 /// What an execution has used, by counter.
@@ -22,7 +23,7 @@ pub fn usage<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let found = PyDict::new(py);
     for (counter, amount) in usage {
-        found.set_item(&**counter, *amount as f64 / 1e6)?;
+        found.set_item(&**counter, AMOUNT.get(py)?.call1((*amount,))?)?;
     }
     Ok(found)
 }

@@ -212,7 +212,11 @@ impl<'a> Reader<'a> {
     pub fn digest(&mut self) -> Read<[u8; 32]> {
         let text = self.string()?;
         let digest: [u8; 32] = text.as_bytes().try_into().map_err(|_| MALFORMED)?;
-        if digest.iter().all(|byte| HEX.contains(byte)) { Ok(digest) } else { Err(MALFORMED) }
+        if digest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            Ok(digest)
+        } else {
+            Err(MALFORMED)
+        }
     }
 
     pub fn run(&mut self) -> Read<Run> {

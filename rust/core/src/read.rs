@@ -116,7 +116,7 @@ fn member<'a>(
         FieldType::Json => put_json(field, reader.payload()?.ok_or(JsonFault::Malformed)?, fields),
         FieldType::Jsons => put_jsons(field, reader.array(Reader::payload)?, fields),
         FieldType::Runs => {
-            put_bulk(fields, |bulk, runs| bulk.steps = runs, reader.array(Reader::run)?)
+            put_bulk(fields, |bulk, runs| bulk.steps = runs, reader.array(Reader::run)?);
         }
         FieldType::Labels | FieldType::Paths => {
             let texts = reader.array(Reader::string)?;

@@ -29,7 +29,7 @@ fn write_field(out: &mut Vec<u8>, field: Field, literal: &str, fields: &Fields<'
         Field::ParentStepId => push_optional_id(out, literal, fields.parent),
         Field::Name => push_text(out, literal, fields.name.as_ref()),
         Field::Type if fields.step_type != StepType::Function => {
-            push_word(out, literal, fields.step_type.name())
+            push_word(out, literal, fields.step_type.name());
         }
         Field::Key => push_text(out, literal, fields.key.as_ref()),
         Field::Input => push_json(out, literal, fields.input),
@@ -158,7 +158,7 @@ fn push_jsons(out: &mut Vec<u8>, literal: &str, values: Option<&[Option<&str>]>)
     if let Some(values) = values {
         out.extend_from_slice(literal.as_bytes());
         push_array(out, values, |out, value| {
-            out.extend_from_slice(value.unwrap_or("null").as_bytes())
+            out.extend_from_slice(value.unwrap_or("null").as_bytes());
         });
     }
 }
