@@ -404,11 +404,12 @@ fn check_growth(ex: &mut Execution, count: usize, at: i64) -> Result<(), Error> 
     Ok(())
 }
 
+/// Errors do not count: they are short by themselves, and an execution must be able to fail.
 fn check_payload(ex: &mut Execution, fields: &Fields<'_>) -> Result<(), Error> {
     let Some(limits) = ex.guard.limits else {
         return Ok(());
     };
-    for payload in [fields.input, fields.output, fields.error].into_iter().flatten() {
+    for payload in [fields.input, fields.output].into_iter().flatten() {
         ex.guard.check("max_payload_bytes", payload.len() as f64, limits.max_payload_bytes)?;
     }
     Ok(())
