@@ -131,7 +131,8 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(folder: Path, tmp_pa
 
     # After the end it answers from the record, even when the files are gone.
     before = log.read_text()
-    process = start(folder.rename(tmp_path / "moved"), store, log)
+    folder.rename(tmp_path / "moved")
+    process = start(folder, store, log)
     output, errors = process.communicate(timeout=60)
     assert json.loads(output)["output"] == result
     assert log.read_text() == before

@@ -24,11 +24,14 @@ def test_the_same_key_is_the_same_execution(source: MemorySource) -> None:
 
     async def main() -> None:
         async with Kernel(source, tenant="acme") as kernel:
-            handles = await asyncio.gather(*(kernel.start(work, number, key="k") for number in range(10)))
+            handles = await asyncio.gather(*(kernel.start(work, 5, key="k") for _ in range(10)))
             assert len({handle.id for handle in handles}) == 1
             assert len({await handle.result() for handle in handles}) == 1
             other = await kernel.start(work, 77, key="other")
             assert await other.result() == 77
+            assert len(await kernel.list()) == 2
+            with pytest.raises(ValidationError, match="started with other arguments"):
+                await kernel.start(work, 6, key="k")
             assert len(await kernel.list()) == 2
 
     asyncio.run(main())

@@ -80,7 +80,7 @@ class View:
 
     @property
     def step_order(self) -> list[str]:
-        """The ids of the steps in the order in which they were made."""
+        """The ids of the steps in the order in which they were made: a new list on each read."""
         with self._lock:
             return [step._id for step in self._order]
 

@@ -56,7 +56,7 @@ def _do(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         asyncio.run(work())
     except KeyboardInterrupt:
-        print("stepwell: interrupted; the record is kept, run it again to go on", file=sys.stderr)
+        print("stepwell: interrupted; the record is kept, `stepwell resume` goes on with it", file=sys.stderr)
         raise typer.Exit(130) from None
     except errors.StepwellError as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))
@@ -72,6 +72,19 @@ def _where(store: str | None, tenant: str | None, defaults: dict[str, str]) -> t
     if tenant is None:
         raise errors.ValidationError("whose executions? Give --tenant, or set STEPWELL_TENANT")
     return store, tenant
+
+
+def _to_read(store: str | None, tenant: str | None, defaults: dict[str, str]) -> tuple[str, str]:
+    """The same for a command that only makes sense where something is kept: a slip in a path makes no new store."""
+    where = _where(store, tenant, defaults)
+    path = Path(where[0].removeprefix("sqlite:///"))
+    if (
+        where[0].startswith("sqlite:///")
+        and not path.is_dir()
+        and (not path.exists() or not path.stat().st_size)
+    ):
+        raise errors.StoreError(f"there is no store at {path}: check --store or STEPWELL_STORE")
+    return where
 
 
 def _make_folder(store: str) -> None:
@@ -123,7 +136,9 @@ def run(
         async with Kernel(
             where[0], tenant=where[1], blueprints=[blueprint], recover=False, hooks=[progress]
         ) as kernel:
-            handle = await kernel.start(blueprint, *values, key=key or loading.defaults(blueprint).get("key"))
+            named = loading.defaults(blueprint).get("key") if key is None else key
+            handle = await kernel.start(blueprint, *values, key=named)
+            print(f"stepwell: execution {handle.id}", file=sys.stderr)
             await _finish(handle, progress, json)
 
     _do(work)
@@ -142,7 +157,7 @@ def list_(
     """Lists executions, newest first."""
 
     async def work() -> None:
-        where = _where(store, tenant, {})
+        where = _to_read(store, tenant, {})
         async with Kernel(where[0], tenant=where[1], execute=False) as kernel:
             rows = await kernel.list(state=state, limit=limit, after=after)
         if json:
@@ -166,7 +181,7 @@ def show(
     """Shows one execution with its slowest steps, or with --json everything that is recorded of it."""
 
     async def work() -> None:
-        where = _where(store, tenant, {})
+        where = _to_read(store, tenant, {})
         async with Kernel(where[0], tenant=where[1], execute=False) as kernel:
             handle = await kernel.get(id)
             execution = await handle.execution()
@@ -193,7 +208,7 @@ def resume(
 
     async def work() -> None:
         known = {blueprint.name: blueprint for blueprint in loading.load(target)}
-        where = _where(store, tenant, loading.defaults(next(iter(known.values()))))
+        where = _to_read(store, tenant, loading.defaults(next(iter(known.values()))))
         async with Kernel(where[0], tenant=where[1], execute=False) as kernel:
             wanted = ids or await _unfinished(kernel, set(known))
         failure: Exception | None = None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from .. import durations, errors, model
 from .._spec import EXECUTION_TERMINAL, ExecutionState
-from ..store import ExecutionRow, NewExecution, Store, StoreSource, open_source
+from ..journal import Reader
+from ..store import ExecutionRow, NewExecution, Record, Store, StoreSource, open_source
 from . import owners, places
 from .core import Execution, SystemClock
 from .functions import Blueprint, known_blueprint, pack
@@ -29,6 +30,12 @@ log = logging.getLogger("stepwell")
 
 STEP_THREADS: Final = 32
 _UNFINISHED: Final = ("created", "planning", "running", "waiting")
+
+
+def _input(records: Sequence[Record]) -> bytes | None:
+    """The arguments in the header of a journal."""
+    fields = Reader(records[0][3]).record()[4]
+    return fields.get("input")
 
 
 class Kernel:
@@ -184,8 +191,8 @@ class Kernel:
         """Starts an execution of a blueprint and returns its handle as soon as it is durable that there is one.
 
         Where the blueprint has an execution with this `key` already, that one's handle is returned, and it is taken up
-        if nobody runs it; the arguments are then those recorded. Raises `ValidationError` for arguments that do not
-        fit, `SchemaMismatch` where that execution is of a version that the blueprint does not accept.
+        if nobody runs it. Raises `ValidationError` for arguments that do not fit, or that differ from those of that
+        execution, `SchemaMismatch` where it is of a version that the blueprint does not accept.
         """
         blueprint = self._check_known(bp)
         blueprint.check_arguments(args, kwargs)
@@ -280,6 +287,11 @@ class Kernel:
         row = await self.store.find(blueprint.name, key or "")
         if row is None:
             raise errors.InternalError("defect in stepwell, please report it: a key was taken and is gone")
+        if _input(await self.store.load(row.id, -1)) != _input(records):
+            raise errors.ValidationError(
+                f"key {key!r} of {blueprint.name} is that of execution {row.id}, which was started with other "
+                "arguments: give the same ones, or another key"
+            )
         unfinished = row.state not in EXECUTION_TERMINAL and row.state != ExecutionState.PAUSED
         if unfinished and row.id not in self._runs and self._may_take(row):
             return row.id, await self._take_up(row)

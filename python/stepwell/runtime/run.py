@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stepwell")
 
+WIND_UP_SECONDS: Final = 5.0
 DIVERGED: Final = "diverged: "
 """How the reason of an execution begins that was paused because its code and its record differ."""
 
@@ -177,10 +178,14 @@ class Run:
             task.cancel()
 
     async def wind_up(self) -> None:
-        """After `leave`: lets the code end, and writes what it recorded before."""
+        """After `leave`: lets the code end, a while at most, and writes what it recorded before."""
         tasks = [task for task in (*self._tasks, self._root) if task is not None and not task.done()]
         if tasks:
-            await asyncio.wait(tasks)
+            _, stubborn = await asyncio.wait(tasks, timeout=WIND_UP_SECONDS)
+            if stubborn:
+                log.warning(
+                    "code of execution %s does not end when it is cancelled; left as it is", self.execution.id
+                )
         if self.journal.failed is None:
             await self.journal.durable()
 

@@ -85,7 +85,7 @@ impl Execution {
         STEPS.get(slf.py())?.call1((slf,))
     }
 
-    /// The ids of the steps in the order in which they were made.
+    /// The ids of the steps in the order in which they were made: a new list on each read.
     #[getter]
     fn step_order<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let ids: Vec<Id> =
