@@ -44,12 +44,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, store: Path, log: Path) -> subprocess.Popen[str]:
+    """A run whose output goes to a file: more than a pipe holds, while the test looks elsewhere."""
     command = [sys.executable, "-m", "stepwell", "run", str(EXAMPLE), json.dumps(str(folder)), "--json"]
     command += ["--store", f"sqlite:///{store}", "--tenant", "acme", "--key", "k"]
     environment = os.environ | {"CENSUS_LOG": str(log)}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    with output_of(log).open("w") as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def output_of(log: Path) -> Path:
+    return log.with_suffix(".json")
 
 
 def recorded(store: Path) -> set[str]:
@@ -111,14 +115,14 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(folder: Path, tmp_pa
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
             process.communicate(timeout=30)
-        output, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
         again = {*lines(log)[len(read) :]}
         assert again & known == set(), "a file was read again whose step was recorded"
         if process.returncode != -signal.SIGKILL:
             break
     assert process.returncode == 0, errors
     assert kills >= 3
-    execution = json.loads(output)
+    execution = json.loads(output_of(log).read_text())
     result = execution["output"]
     assert {name: result[name] for name in ("files", "bytes", "python files", "functions", "classes")} == {
         name: wanted[name] for name in ("files", "bytes", "python files", "functions", "classes")
@@ -133,8 +137,8 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(folder: Path, tmp_pa
     before = log.read_text()
     folder.rename(tmp_path / "moved")
     process = start(folder, store, log)
-    output, errors = process.communicate(timeout=60)
-    assert json.loads(output)["output"] == result
+    process.communicate(timeout=60)
+    assert json.loads(output_of(log).read_text())["output"] == result
     assert log.read_text() == before
 
 

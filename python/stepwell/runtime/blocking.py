@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -75,6 +76,7 @@ class BlockingKernel:
 
     def __init__(self, kernel: "Kernel") -> None:
         self._kernel = kernel
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="stepwell-kernel", daemon=True)
         self._thread.start()
@@ -93,6 +95,11 @@ class BlockingKernel:
             self._loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if os.getpid() != self._pid:
+            work.close()
+            raise errors.ForkedProcessError(
+                "this kernel was opened before fork, and its thread is not in the child: open one there, or use spawn"
+            )
         if threading.current_thread() is self._thread or self._loop.is_closed():
             work.close()
             raise errors.KernelClosed("this kernel is closed, or is asked from its own thread")
@@ -162,8 +169,8 @@ class BlockingKernel:
         return BlockingHandle(self, self._wait(self._kernel.resume(id)))
 
     def close(self) -> Sequence[str]:
-        """See `Kernel.close`."""
-        if self._loop.is_closed():
+        """See `Kernel.close`. In a child of `fork` there is nothing to close."""
+        if self._loop.is_closed() or os.getpid() != self._pid:
             return []
         try:
             return self._wait(self._kernel.close())

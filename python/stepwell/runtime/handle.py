@@ -1,13 +1,15 @@
 """The handle of an execution: its result, and its record."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .. import durations, encoding, errors
+from .. import durations, errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState
 from ..failures import ExecutionError
 from ..store import ExecutionRow
+from . import records as recorded
 from .core import Execution
 from .run import DIVERGED, Run
 
@@ -41,7 +43,8 @@ class Handle(Generic[T]):
         Raises the execution's `ExecutionError` if it failed or was cancelled (code `cancelled`), `DivergenceError`
         where it is paused because code and record differ, `StoreError` where the store failed it, `KernelClosed`
         where this kernel stopped running it before its end, and `TimeoutError` after `timeout`, which changes nothing.
-        Where another process runs it, this looks into the store again and again.
+        Where another process runs it, this looks into the store again and again, and goes on with it if that process
+        dies.
         """
         limit = None if timeout is None else durations.parse(timeout, "timeout") / 1e9
         async with asyncio.timeout(limit):
@@ -69,13 +72,17 @@ class Handle(Generic[T]):
                     raise errors.DivergenceError(
                         f"{reason[len(DIVERGED) :]}; the execution is paused: resume it when the code is mended"
                     )
+            elif self._kernel.may_run(row):  # whoever ran it is gone
+                with suppress(errors.Conflict):
+                    self._run = await self._kernel.take_up(row)
+                    await asyncio.shield(self._run.ended)
+                    continue
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LOOK_LAST_S)
 
     async def _last(self, row: ExecutionRow) -> dict[str, Any]:
         records = await self._kernel.store.load(self._id, row.version - 1)
-        found: dict[str, Any] = encoding.decode(records[0][3], 1_000)
-        return found
+        return recorded.last(row, records)
 
     async def _recorded(self, row: ExecutionRow) -> Any:
         last = await self._last(row)

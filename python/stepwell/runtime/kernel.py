@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from .. import durations, errors, model
 from .._spec import EXECUTION_TERMINAL, ExecutionState
-from ..journal import Reader
-from ..store import ExecutionRow, NewExecution, Record, Store, StoreSource, open_source
-from . import owners, places
+from ..store import ExecutionRow, NewExecution, Store, StoreSource, open_source
+from . import owners, places, records as recorded
 from .core import Execution, SystemClock
 from .functions import Blueprint, known_blueprint, pack
 from .handle import Handle
@@ -30,12 +29,6 @@ log = logging.getLogger("stepwell")
 
 STEP_THREADS: Final = 32
 _UNFINISHED: Final = ("created", "planning", "running", "waiting")
-
-
-def _input(records: Sequence[Record]) -> bytes | None:
-    """The arguments in the header of a journal."""
-    fields = Reader(records[0][3]).record()[4]
-    return fields.get("input")
 
 
 class Kernel:
@@ -248,7 +241,7 @@ class Kernel:
         if run is None:
             if row.state in EXECUTION_TERMINAL:
                 errors.terminal_execution(row.state, "resume")
-            run = await self._take_up(row)
+            run = await self.take_up(row)
         return Handle(self, id, run)
 
     # --- taking up ------------------------------------------------------------------------------------------------
@@ -262,6 +255,11 @@ class Kernel:
             raise errors.ValidationError(f"this kernel was made for other blueprints than {bp.name}")
         self.store  # noqa: B018 - raises where the kernel is not open
         return bp
+
+    def may_run(self, row: ExecutionRow) -> bool:
+        """Whether nobody runs an unfinished execution, and this kernel can."""
+        known = self._execute and not self.is_stopped and self.blueprint_of(row) is not None
+        return known and row.id not in self._runs and self._may_take(row)
 
     def _may_take(self, row: ExecutionRow) -> bool:
         return row.owner == self._owner or owners.is_gone(row.owner)
@@ -287,14 +285,15 @@ class Kernel:
         row = await self.store.find(blueprint.name, key or "")
         if row is None:
             raise errors.InternalError("defect in stepwell, please report it: a key was taken and is gone")
-        if _input(await self.store.load(row.id, -1)) != _input(records):
+        given = recorded.arguments(row.id, records)
+        if recorded.arguments(row.id, await self.store.load(row.id, -1)) != given:
             raise errors.ValidationError(
                 f"key {key!r} of {blueprint.name} is that of execution {row.id}, which was started with other "
                 "arguments: give the same ones, or another key"
             )
         unfinished = row.state not in EXECUTION_TERMINAL and row.state != ExecutionState.PAUSED
         if unfinished and row.id not in self._runs and self._may_take(row):
-            return row.id, await self._take_up(row)
+            return row.id, await self.take_up(row)
         return row.id, self._runs.get(row.id)
 
     def _check_concurrent(self) -> None:
@@ -316,7 +315,7 @@ class Kernel:
         run.begin(context)
         return run
 
-    async def _take_up(self, row: ExecutionRow) -> Run:
+    async def take_up(self, row: ExecutionRow) -> Run:
         """Runs an unfinished execution from its record; several who want it at once get the same run."""
         taking = self._taking.get(row.id)
         if taking is None:
@@ -344,14 +343,29 @@ class Kernel:
         return self._begin(Run(self, blueprint, execution, epoch, stored), context)
 
     async def load(self, id: str, schema_version: str | None) -> Execution:
-        """An execution as it is recorded."""
+        """An execution as it is recorded.
+
+        Raises `StoreCorrupt` where the journal is damaged, or is not the one that the execution's row is about.
+        """
         records: list[Any] = []
-        while page := await self.store.load(id, len(records) - 1):
-            records.extend(page)
+        while True:
+            before = len(records)
+            while page := await self.store.load(id, len(records) - 1):
+                records.extend(page)
+            row = await self.store.get(id)
+            if row.version < len(records) or len(records) == before:
+                break  # all of it, or there is no more
         replay: Callable[[], Execution] = lambda: Execution.replay(
-            id, records, schema_version, tenant=self._context
+            id, records, schema_version, version=row.version, tenant=self._context
         )
-        execution: Execution = await self.threads.run(contextvars.copy_context(), replay)
+        try:
+            execution: Execution = await self.threads.run(contextvars.copy_context(), replay)
+        except errors.UnsupportedFormat:
+            raise
+        except errors.ReplayError as error:
+            raise recorded.damaged(id, str(error)) from error
+        if execution.head != row.head:
+            raise recorded.damaged(id, "its last record is not the one that was written")
         return execution
 
     async def _recover(self) -> None:
@@ -366,7 +380,7 @@ class Kernel:
             if row.id in self._runs or self.blueprint_of(row) is None or not self._may_take(row):
                 continue
             try:
-                await self._take_up(row)
+                await self.take_up(row)
             except errors.Conflict:
                 continue
             except Exception as error:  # noqa: BLE001 - one that cannot be run must not keep the others from it

@@ -275,6 +275,11 @@ impl Execution {
         Execution::view(slf, index)
     }
 
+    /// Panics in the core: what the test of that needs.
+    fn _panic(&self, py: Python<'_>) -> PyResult<()> {
+        self.read(py, |_| std::panic::resume_unwind(Box::new("asked to")))
+    }
+
     fn _step_count(&self, py: Python<'_>) -> PyResult<usize> {
         self.read(py, |core| core.steps().len())
     }

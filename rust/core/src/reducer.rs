@@ -14,7 +14,7 @@ use crate::steps::{More, NONE, Past, StepData};
 
 const MAX_STEPS: usize = u32::MAX as usize;
 const SHOWN_STEPS: usize = 5;
-const MICRO: f64 = 1e6;
+const MICRO: u64 = 1_000_000;
 
 /// The positions of the steps that an action was about.
 #[derive(Clone, Debug, PartialEq)]
@@ -427,8 +427,15 @@ fn check_usage(ex: &mut Execution, index: usize, fields: &Fields<'_>) -> Result<
         return Ok(());
     };
     match counter {
-        "tokens" => ex.guard.check("max_tokens", total as f64 / MICRO, limits.max_tokens),
-        "cost" => ex.guard.check("max_cost", total as f64 / MICRO, limits.max_cost),
+        "tokens" => ex.guard.check("max_tokens", units(total), limits.max_tokens),
+        "cost" => ex.guard.check("max_cost", units(total), limits.max_cost),
         _ => Ok(()),
     }
+}
+
+/// An amount in millionths as a number, rounded once: dividing a sum above 2^53 would round it twice.
+fn units(micros: i64) -> f64 {
+    let sign = if micros < 0 { "-" } else { "" };
+    let (whole, rest) = (micros.unsigned_abs() / MICRO, micros.unsigned_abs() % MICRO);
+    format!("{sign}{whole}.{rest:06}").parse().unwrap_or(f64::NAN)
 }
