@@ -56,7 +56,8 @@ def python_source(lifecycle: Table, journal: Table, errors: Table) -> str:
     lines = [
         '"""The lifecycle, the journal format and the taxonomy as tables.',
         "",
-        'Made from `spec/*.toml` by `spec/generate.py`; change those."""',
+        "Made from `spec/*.toml` by `spec/generate.py`; change those.",
+        '"""',
         "",
         "from enum import StrEnum",
         "from typing import Final",
