@@ -50,8 +50,8 @@ def steps(ex: Execution) -> None:
     assert_type(step.step_type, StepType)
     assert_type(step.attempt, int)
     assert_type(step.queued_ms, float)
-    assert_type(ex.complete_step(step, output={"bytes": 512}), Step)
-    assert_type(ex.complete_step(step.id), Step)
+    assert_type(ex.complete_step(step, output={"bytes": 512}), None)
+    assert_type(ex.complete_step(step.id), None)
     assert_type(ex.get_step(step.id), Step | None)
     assert_type(ex.steps[step.id], Step)
     by_id: Mapping[str, Step] = ex.steps
