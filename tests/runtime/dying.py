@@ -1,6 +1,7 @@
 """A store that dies after so many writes, as if its process had been killed at that moment."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,7 +104,14 @@ def run_until_death(source: MemorySource, writes: int, last_is_done: bool, bluep
         finally:
             kernel.threads.close()
 
-    return asyncio.run(asyncio.wait_for(main(), 60))
+    before = {*threading.enumerate()}
+    try:
+        return asyncio.run(asyncio.wait_for(main(), 60))
+    finally:
+        # What a thread still does belongs to this life, not to the next one's counts.
+        for thread in {*threading.enumerate()} - before:
+            if thread.name == "stepwell-step":
+                thread.join(30)
 
 
 def crash_everywhere(blueprint: Any, *args: Any, check: Callable[[int], None] = lambda _: None) -> list[Any]:
