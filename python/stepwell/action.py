@@ -66,8 +66,10 @@ class Action:
     @classmethod
     def from_json(cls, data: bytes) -> "Action":
         """The action that `to_json` wrote. Raises `ValidationError` for anything else."""
+        from .reading import Reader
+
         try:
-            reader = journal.Reader(data)
+            reader = Reader(data)
             at, kind, values, _ = reader.action(complete=False)
             reader.end()
         except (journal.Malformed, TypeError):

@@ -1,6 +1,6 @@
 """The clock that an execution is given, and one for tests that stands still."""
 
-import threading
+from _thread import allocate_lock  # what `threading.Lock` is, without the rest of it
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -30,7 +30,7 @@ class ManualClock:
     __slots__ = ("_lock", "_now", "_watchers")
 
     def __init__(self, start: datetime | int | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._now = 1_767_225_600_000_000_000 if start is None else to_ns(start, "start")
         self._watchers: list[Callable[[], None]] = []
 

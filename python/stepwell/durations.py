@@ -1,6 +1,5 @@
 """Durations as people write them: `"1h30m"`, a number of seconds, or a `timedelta`."""
 
-import re
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -57,6 +56,8 @@ def _from_float(seconds: float, what: str) -> int:
 
 
 def _from_text(text: str, what: str) -> int:
+    import re  # late: most programs read no duration
+
     match = re.fullmatch(_TEXT, text) if 0 < len(text) <= _MAX_CHARS else None
     if match is None:
         _not_understood(what)

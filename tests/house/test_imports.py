@@ -17,7 +17,7 @@ from house.tree import PACKAGE, files, text
 LAYERS = (
     ("_spec", "_version", "errors", "encoding", "failures", "exceptions", "retries", "model", "typeid", "ids",
      "durations", "clock"),
-    ("_native", "_pure", "_backend", "action", "builder", "fields", "journal", "steps"),
+    ("_native", "_pure", "_backend", "action", "builder", "fields", "journal", "reading", "steps"),
     ("store",),
     ("runtime",),
     ("", "testing"),  # the public names
@@ -151,10 +151,15 @@ def imported(backend: str) -> tuple[float, str, set[str]]:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_import_is_light(backend: str) -> None:
-    runs = [imported(backend) for _ in range(8)]
-    assert {name for _, name, _ in runs} == {backend}
-    assert runs[0][2] & HEAVY == set()
-    assert min(took for took, _, _ in runs) < IMPORT_MS
+    fastest = float("inf")
+    for _ in range(40):  # what else the machine does only ever adds to a time
+        took, name, loaded = imported(backend)
+        assert name == backend
+        assert loaded & HEAVY == set()
+        fastest = min(fastest, took)
+        if fastest < IMPORT_MS:
+            return
+    raise AssertionError(f"import stepwell took {fastest:.1f} ms, more than {IMPORT_MS}")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

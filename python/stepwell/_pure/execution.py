@@ -1,6 +1,6 @@
 """The record of one run of a blueprint: state, steps and journal, changed only by actions."""
 
-import threading
+from _thread import allocate_lock  # what `threading.Lock` is, without the rest of it
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
@@ -108,7 +108,7 @@ class Execution(View, Methods):
         return self
 
     def _begin(self, header: Fields, at: int, clock: Clock | None, ids: Callable[[str], str] | None) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._clock: Clock = _CLOCK if clock is None else clock
         self._ids: Callable[[str], str] = new_id if ids is None else ids
         self._id: str = header["id"]

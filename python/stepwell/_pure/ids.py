@@ -1,8 +1,8 @@
 """New ids: UUIDv7 (RFC 9562) as TypeIDs, ascending within one process, also within one millisecond."""
 
 import os
-import threading
 import time
+from _thread import allocate_lock  # what `threading.Lock` is, without the rest of it
 
 from ..typeid import ALPHABET
 
@@ -29,7 +29,7 @@ class IdSource:
 
     def _start(self) -> None:
         # After a fork too: the parent goes on with what was there, and may have held the lock.
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._forks = _forks
         self._ms = -1
         self._head = ""

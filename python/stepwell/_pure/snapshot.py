@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .. import errors, fields, journal
 from .._spec import FORMAT
 from ..clock import Clock
-from ..journal import Fields, Malformed, Newer, Reader
+from ..journal import Fields, Malformed, Newer
 from .reducer import reduce
 from .step import Step, made
 
@@ -68,6 +68,8 @@ def replay(
     ids: Callable[[str], str] | None,
 ) -> None:
     """Fills an empty execution from its records."""
+    from ..reading import Reader
+
     fields.execution_id(id)
     schema_version, version = fields.asked(schema_version, version)
     prev = journal.NO_DIGEST
@@ -199,6 +201,8 @@ def dump(ex: "Execution") -> bytes:
 
 def load(ex: "Execution", data: bytes, clock: Clock | None, ids: Callable[[str], str] | None) -> None:
     """`from_json`: fills an empty execution."""
+    from ..reading import Reader
+
     try:
         values = Reader(data).snapshot()
         _check(values)

@@ -1,6 +1,5 @@
 """What an execution shows of itself."""
 
-import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,9 @@ from ..failures import ExecutionError
 from ..fields import MICRO
 from ..steps import Steps
 from .step import Step
+
+if TYPE_CHECKING:
+    from _thread import LockType
 
 
 class View:
@@ -27,7 +29,7 @@ class View:
         _id: str
         _input: bytes | None
         _key: str | None
-        _lock: threading.Lock
+        _lock: LockType
         _order: list[Step]
         _output: bytes | None
         _parent: model.ParentLink | None

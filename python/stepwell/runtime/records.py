@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import encoding, errors
-from ..journal import Malformed, Reader, digest
+from ..journal import Malformed, digest
+from ..reading import Reader
 from ..store import ExecutionRow, Record
 
 
