@@ -1,5 +1,5 @@
 # Made from `_pure/` by `tools/native_stub.py`; change that.
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self, TypeAlias, final
 
@@ -44,10 +44,11 @@ class Execution:
     def replay(
         cls,
         id: str,
-        records: Iterable[_Record | bytes],
+        records: Iterable[_Record | bytes] | bytes | bytearray | memoryview,
         schema_version: str | None = None,
         *,
         version: int | None = None,
+        snapshot: bytes | None = None,
         tenant: str | model.TenantContext | None = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
@@ -165,49 +166,51 @@ class Execution:
     def add_usage(self, step_id: str | Step, counter: str, amount: float) -> None: ...
     def schedule_steps(
         self,
-        names: str | Sequence[str] | None = None,
+        names: str | Iterable[str] | None = None,
         *,
-        steps: StepRange | Sequence[str] | None = None,
+        steps: StepRange | Iterable[str | Step] | None = None,
         count: int | None = None,
         type: str = "function",
-        keys: Sequence[str] | None = None,
+        keys: Iterable[str] | None = None,
         parent_step_id: str | Step | None = None,
         input: object = None,
-        inputs: Sequence[object] | None = None,
+        inputs: Iterable[object] | None = None,
         source: model.StepSource | None = None,
         callable_id: str | None = None,
-        places: Sequence[str] | None = None,
+        places: Iterable[str] | None = None,
     ) -> StepRange: ...
     def start_steps(
         self,
-        names: str | Sequence[str] | None = None,
+        names: str | Iterable[str] | None = None,
         *,
-        steps: StepRange | Sequence[str] | None = None,
+        steps: StepRange | Iterable[str | Step] | None = None,
         count: int | None = None,
         type: str = "function",
-        keys: Sequence[str] | None = None,
+        keys: Iterable[str] | None = None,
         parent_step_id: str | Step | None = None,
         input: object = None,
-        inputs: Sequence[object] | None = None,
+        inputs: Iterable[object] | None = None,
         source: model.StepSource | None = None,
         callable_id: str | None = None,
-        places: Sequence[str] | None = None,
+        places: Iterable[str] | None = None,
     ) -> StepRange: ...
     def complete_steps(
         self,
-        steps: StepRange | Sequence[str],
-        outputs: Sequence[object] | None = None,
+        steps: StepRange | Iterable[str | Step],
+        outputs: Iterable[object] | None = None,
         *,
         output: object = None,
     ) -> StepRange: ...
     def fail_steps(
         self,
-        steps: StepRange | Sequence[str],
-        errors: Sequence[ExecutionError | BaseException | str] | None = None,
+        steps: StepRange | Iterable[str | Step],
+        errors: Iterable[ExecutionError | BaseException | str] | None = None,
         *,
         error: ExecutionError | BaseException | str | None = None,
     ) -> StepRange: ...
-    def cancel_steps(self, steps: StepRange | Sequence[str], reason: str | None = None) -> StepRange: ...
+    def cancel_steps(
+        self, steps: StepRange | Iterable[str | Step], reason: str | None = None
+    ) -> StepRange: ...
 
 @final
 class Step:

@@ -59,9 +59,12 @@ class Action:
 
         Raises `ValidationError` for a bulk action whose new steps have no ids yet.
         """
+        self._check_ids()
+        return journal.write_action(self._kind, self._at, self._fields)
+
+    def _check_ids(self) -> None:
         if self._kind in BULK and "steps" not in self._fields:
             errors.missing_field(self._kind, "steps")
-        return journal.write_action(self._kind, self._at, self._fields)
 
     @classmethod
     def from_json(cls, data: bytes) -> "Action":
@@ -78,6 +81,18 @@ class Action:
             errors.not_an_action()
         fields.check(kind, values)
         return cls._made(kind, at, values)
+
+    def expand(self) -> "list[Action]":
+        """The actions of one step each that a bulk action stands for, in order and at its time; any other is itself.
+
+        Applied instead of it they make the same steps; only `Execution.version` counts them apart. Raises
+        `ValidationError` for a bulk action whose new steps have no ids yet. O(n).
+        """
+        if self._kind not in BULK:
+            return [self]
+        self._check_ids()
+        single = BULK[self._kind]
+        return [Action._made(single, self._at, element) for element in fields.elements(self._fields)]
 
     def __getattr__(self, name: str) -> Any:
         for field, type_, _ in RECORDS.get(self._kind, ()):

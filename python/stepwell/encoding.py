@@ -9,7 +9,6 @@ Taken: `None`, `bool`, `int` of 64 bits, `float`, `str`, `list`, `tuple`, `dict`
 an underscore too; aware `datetime` and `time`, `date`; `UUID`; numpy numbers and arrays; pydantic and msgspec models.
 Dictionaries keep their order. Everything else is refused, never repaired: NaN and infinity, lone surrogates, larger
 integers, other keys, more than 128 levels, naive `datetime` and `time`, sets, bytes, arbitrary objects.
-
 `STEPWELL_JSON=stdlib` does without `orjson`. It is also left alone where it is a version that writes other bytes.
 """
 
@@ -22,14 +21,24 @@ from typing import Any, Final
 from . import errors
 from ._spec import MAX_DEPTH, MAX_PAYLOAD_BYTES
 
+try:
+    # The very function that `json.encoder` hands on, without the rest of `json`, which takes long to load.
+    from _json import encode_basestring as _quoted
+except ImportError:
+    from json.encoder import encode_basestring as _quoted
+
+quoted = _quoted
+"""A text as a JSON string: what must be escaped is, and nothing else."""
+
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 _INFINITY: Final = float("inf")
 _MAX_ENUM_HOPS: Final = 8
 _LEAVES: Final = frozenset({str, int, bool, type(None)})
+_SHORT: Final = 1024  # characters; longer ones are faster in orjson
 _NOT_JSON: Final = "payload"
 
-_Dumps = Callable[[object, Callable[[Any], object], int], bytes]
+_Dumps = Callable[..., bytes]
 _Loads = Callable[[bytes], Any]
 
 
@@ -39,11 +48,14 @@ def encode(value: object, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     Raises `EncodingError`, whose `path` says where, for what has no JSON form, and `PayloadTooLarge`.
     """
     dumps = _dumps
-    if dumps is None:
+    if type(value) is str and len(value) < _SHORT:
+        data = _encode_text(value)
+    elif dumps is None:
         data = _encode_stdlib(value)
     else:
         try:
-            data = dumps(value, _plain, _options)
+            # The bytes that orjson returns keep its whole buffer, of 4 KiB or more; a copy is as long as it is.
+            data = b"%b" % dumps(value, _plain, _options)
         except TypeError as refusal:
             _pass_on(refusal)
             data = _encode_stdlib(value)
@@ -351,6 +363,13 @@ def _check_depth(depth: int) -> None:
         raise _Refusal(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
+def _encode_text(text: str) -> bytes:
+    try:
+        return quoted(text).encode()
+    except UnicodeEncodeError:
+        return _encode_stdlib(text)  # which raises
+
+
 def _text(text: str) -> str:
     if not text.isascii():
         try:
@@ -359,19 +378,7 @@ def _text(text: str) -> str:
             raise _Refusal(
                 "text with a lone surrogate is not Unicode; decode it properly, or use bytes as base64"
             ) from None
-    return _quote(text)
-
-
-def _first_quote(text: str) -> str:
-    global _quote
-    from json.encoder import encode_basestring
-
-    _quote = encode_basestring
-    return encode_basestring(text)
-
-
-# The text as a JSON string. The package json is loaded only if it is needed.
-_quote: Callable[[str], str] = _first_quote
+    return quoted(text)
 
 
 def _float(number: float) -> str:

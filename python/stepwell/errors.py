@@ -16,6 +16,9 @@ class StepwellError(Exception):
     index: int | None = None
     """In bulk calls and in `apply_many` the position of the first offending element, else `None`."""
 
+    step_id: str | None = None
+    """The step that it is about, where it is about one that has an id."""
+
 
 class ValidationError(StepwellError, ValueError):
     """A value that stepwell cannot take; the message says what was expected."""
@@ -171,7 +174,7 @@ def invalid_step_transition(step_id: str, state: str, action: str) -> NoReturn:
         f"{action} is not allowed while step {step_id} is {state}; it needs {_or(allowed)}"
     )
     error.state, error.action = state, action
-    raise error
+    _about(step_id, error)
 
 
 def not_a_wait(step_id: str, step_type: str) -> NoReturn:
@@ -179,7 +182,7 @@ def not_a_wait(step_id: str, step_type: str) -> NoReturn:
         f"input_received takes a step of type wait; step {step_id} is of type {step_type}"
     )
     error.action = "input_received"
-    raise error
+    _about(step_id, error)
 
 
 def open_steps(count: int, first: Sequence[str]) -> NoReturn:
@@ -194,23 +197,29 @@ def open_steps(count: int, first: Sequence[str]) -> NoReturn:
 
 
 def unknown_step(step_id: str) -> NoReturn:
-    raise UnknownStep(f"this execution has no step {step_id}")
+    _about(step_id, UnknownStep(f"this execution has no step {step_id}"))
 
 
 def duplicate_step(step_id: str) -> NoReturn:
-    raise DuplicateStep(f"this execution has a step {step_id} already; leave the id out to get a new one")
+    _about(
+        step_id,
+        DuplicateStep(f"this execution has a step {step_id} already; leave the id out to get a new one"),
+    )
 
 
 def foreign_step(step_id: str) -> NoReturn:
-    raise UnknownStep(f"step {step_id} belongs to another execution")
+    _about(step_id, UnknownStep(f"step {step_id} belongs to another execution"))
 
 
 def step_name_differs(step_id: str, expected: str, given: str) -> NoReturn:
-    raise ValidationError(f"step {step_id} is named {expected!r}, not {given!r}")
+    _about(step_id, ValidationError(f"step {step_id} is named {expected!r}, not {given!r}"))
 
 
 def step_already_described(step_id: str) -> NoReturn:
-    raise ValidationError(f"step {step_id} exists already: only its id and its name may be given to start it")
+    _about(
+        step_id,
+        ValidationError(f"step {step_id} exists already: only its id and its name may be given to start it"),
+    )
 
 
 def invalid_id(value: object, prefix: str) -> NoReturn:
@@ -237,6 +246,10 @@ def bad_label(what: str, limit: int) -> NoReturn:
 
 def bad_note(what: str, limit: int) -> NoReturn:
     raise ValidationError(f"{what} must be at most {limit} characters without lone surrogates")
+
+
+def not_a_sequence(what: str, value: object) -> NoReturn:
+    raise ValidationError(f"{what} must be a sequence, got {type(value).__name__}")
 
 
 def not_int(what: str, value: object) -> NoReturn:
@@ -321,11 +334,12 @@ def tenant_required(what: str) -> NoReturn:
     raise TenantRequired(f"{what} needs a tenant: make the execution with Execution.with_tenant(…)")
 
 
-def quota_exceeded(limit: str, used: float, maximum: float) -> NoReturn:
+def quota_exceeded(limit: str, used: float, maximum: float, step_id: str | None = None) -> NoReturn:
     from .failures import ExecutionError
 
     message = f"over the limit {limit}: {used:.15g} of {maximum:.15g}"
-    raise ExecutionError("quota_exceeded", limit, message, details={"used": used, "maximum": maximum})
+    details = {"used": used, "maximum": maximum}
+    raise ExecutionError("quota_exceeded", limit, message, step_id=step_id, details=details)
 
 
 def tenant_differs() -> NoReturn:
@@ -379,6 +393,10 @@ def other_execution(found: str, expected: str) -> NoReturn:
     replay(0, f"the journal is of {found}, not of {expected}")
 
 
+def snapshot_differs(index: int) -> NoReturn:
+    replay(index, "it is not the action that the snapshot holds in its place")
+
+
 def journal_length(index: int, found: int, expected: int) -> NoReturn:
     replay(index, f"the journal ends with seq {found}; expected {expected}")
 
@@ -391,8 +409,20 @@ def replay_newer(found: int, known: int) -> NoReturn:
     raise error
 
 
+def no_pyarrow() -> NoReturn:
+    raise ImportError(
+        "the pure backend makes Arrow columns with pyarrow, which is not installed: pip install pyarrow, or use the "
+        "native backend"
+    )
+
+
 def internal(what: str) -> NoReturn:
     raise InternalError(f"defect in stepwell, please report it: {what}")
+
+
+def _about(step_id: str, error: StepwellError) -> NoReturn:
+    error.step_id = step_id
+    raise error
 
 
 def _or(words: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ class ExecutionError(errors.StepwellError):
         return self._attempt
 
     @property
-    def step_id(self) -> str | None:
+    def step_id(self) -> str | None:  # type: ignore[override]
         """The step that failed first."""
         return self._step_id
 

@@ -3,10 +3,10 @@
 Every value is checked here, in the order of the record's fields, before an execution looks at its own state.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _spec, clock, encoding, errors, failures, journal, model, typeid
+from . import _spec, clock, encoding, errors, failures, journal, model, sequences, typeid
 from ._spec import MAX_BULK_STEPS, MAX_PATH_CHARS, RECORDS
 from .journal import Fields
 from .steps import StepRange
@@ -92,25 +92,21 @@ def encoded(what: str, value: object) -> bytes:
     return encoding.encode(value)
 
 
-def _each(what: str, values: object, convert: Callable[[str, object], Any]) -> list[Any]:
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise errors.ValidationError(f"{what} must be a sequence, got {type(values).__name__}")
-    found = []
-    for index, value in enumerate(values):
-        try:
-            found.append(convert(f"{what}[{index}]", value))
-        except errors.StepwellError as error:
-            error.index = index
-            raise
-    return found
-
-
 def _runs(what: str, value: object) -> list[journal.Run]:
-    return value._runs if isinstance(value, StepRange) else journal.runs_of(_each(what, value, _step_ref))
+    if isinstance(value, StepRange):
+        return value._runs
+    steps = sequences.listed(what, value)
+    if {*map(type, steps)} == {str}:
+        try:
+            return journal.runs_of(steps)
+        except journal.Malformed:
+            pass  # which of them it was comes to light below
+    return journal.runs_of(sequences.each(steps, lambda _, step: _step_ref(what, step)))
 
 
-def _payload(what: str, value: object) -> bytes | None:
-    return None if value is None else encoded("error" if what.startswith("errors") else "input", value)
+def _errors(what: str, values: object) -> list[bytes | None]:
+    found = sequences.listed(what, values)
+    return sequences.each(found, lambda _, value: None if value is None else encoded("error", value))
 
 
 _CONVERT: dict[str, Callable[[str, object], Any]] = {
@@ -126,9 +122,11 @@ _CONVERT: dict[str, Callable[[str, object], Any]] = {
     "WaitReason": lambda what, value: choice(what, value, _CHOICES["WaitReason"]),
     "ParentType": lambda what, value: choice(what, value, _CHOICES["ParentType"]),
     "runs": _runs,
-    "labels": lambda what, value: _each(what, value, model.label),
-    "paths": lambda what, value: _each(what, value, lambda w, v: model.label(w, v, MAX_PATH_CHARS)),
-    "jsons": lambda what, value: _each(what, value, _payload),
+    "labels": sequences.labels,
+    "paths": lambda what, value: sequences.labels(what, value, MAX_PATH_CHARS),
+    "jsons": lambda what, value: (
+        _errors(what, value) if what == "errors" else sequences.payloads(what, value)
+    ),
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "StepType": tuple(_spec.StepType),
@@ -230,16 +228,19 @@ def with_ids(fields: Fields, ids: Callable[[str], str]) -> Fields:
     """A bulk action's fields with ids for its new steps."""
     if "steps" in fields:
         return fields
-    count = fields["count"]
+    rest = {name: value for name, value in fields.items() if name != "count"}
+    return {"steps": new_runs(fields["count"], ids), **rest}
+
+
+def new_runs(count: int, ids: Callable[[str], str]) -> list[journal.Run]:
+    """So many new ids of steps: consecutive ones where the source can reserve them."""
     reserve = getattr(ids, "reserve", None)
-    if count and reserve is not None:
-        first = step_id(reserve("step", count))
-        if not journal.run_fits(first, count):
-            raise errors.ValidationError(f"the id source has no {count} consecutive ids from {first} on")
-        runs = [(first, count)]
-    else:
-        runs = journal.runs_of([step_id(ids("step")) for _ in range(count)])
-    return {"steps": runs, **{name: value for name, value in fields.items() if name != "count"}}
+    if not count or reserve is None:
+        return journal.runs_of([step_id(ids("step")) for _ in range(count)])
+    first = step_id(reserve("step", count))
+    if not journal.run_fits(first, count):
+        raise errors.ValidationError(f"the id source has no {count} consecutive ids from {first} on")
+    return [(first, count)]
 
 
 def bulk(
@@ -250,11 +251,31 @@ def bulk(
     if isinstance(steps, StepRange):
         if steps._execution is not execution and len(steps):
             errors.foreign_step(steps[0].id)
-    elif isinstance(steps, list | tuple):
-        for index, step in enumerate(steps):
-            if is_step(step) and not step._of(execution):
-                _at(index, errors.foreign_step, step.id)
-    return with_ids(convert(kind, given, count), ids)
+    elif steps is not None:
+        steps = sequences.listed("steps", steps)
+        if {*map(type, steps)} != {str}:
+            steps = sequences.each(steps, lambda _, step: _own_step(step, execution))
+        given = {**given, "steps": steps}
+    try:
+        return with_ids(convert(kind, given, count), ids)
+    except errors.StepwellError as error:
+        if error.index is not None and error.step_id is None and steps is not None:
+            _name(error, error.index, steps)
+        raise
+
+
+def _own_step(step: object, execution: object) -> str:
+    if is_step(step) and not step._of(execution):  # type: ignore[attr-defined]
+        errors.foreign_step(step.id)  # type: ignore[attr-defined]
+    return _step_ref("", step)
+
+
+def _name(error: errors.StepwellError, index: int, steps: Any) -> None:
+    """Says which step a refusal of an element is about."""
+    if index < len(steps):
+        step = steps[index].id if isinstance(steps, StepRange) else steps[index]
+        if typeid.is_id(step, "step"):
+            error.step_id = str.__str__(step)
 
 
 def _at(index: int, refuse: Callable[..., NoReturn], *args: object) -> NoReturn:
@@ -360,12 +381,28 @@ def count_of(fields: Fields) -> int | None:
     return next((len(fields[many]) for many in _LISTS if many in fields), None)
 
 
+def elements(fields: Fields) -> Iterator[Fields]:
+    """The fields of the single actions that a bulk action stands for, in order."""
+    shared = {name: fields[name] for name in _SHARED if name in fields}
+    many = [(one, fields[name]) for name, one in _SINGULAR.items() if name in fields]
+    for index, step in enumerate(journal.ids_of(fields["steps"])):
+        element: Fields = {"step_id": step, **shared}
+        for one, values in many:
+            if values[index] is not None:
+                element[one] = values[index]
+        yield element
+
+
+_SINGULAR = {many: one or many.removesuffix("s") for many, one in _LISTS.items()}
+_SHARED = ("name", "type", "parent_step_id", "input", "source", "callable_id", "output", "error", "reason")
+
+
 def _fold(fields: Fields) -> None:
     """A list that says the same for all steps becomes the one value; `count` keeps its length until ids are there."""
     count = count_of(fields)
     for many, one in _LISTS.items():
         values = fields.get(many)
-        if one and values and values.count(values[0]) == len(values):
+        if one and values and values[0] == values[-1] and values.count(values[0]) == len(values):
             del fields[many]
             if values[0] is not None:
                 fields[one] = values[0]
@@ -423,6 +460,12 @@ _SHOW: dict[str, Callable[[Any], object]] = {
 def shown_error(value: bytes) -> failures.ExecutionError:
     """An error as a user sees it."""
     return failures.ExecutionError.from_json(value)
+
+
+def error_columns(value: bytes) -> tuple[str, str | None, str]:
+    """The category, code and message of an error, as the columns of a table have them."""
+    error = failures.ExecutionError.from_json(value)
+    return error.category.value, None if error.code is None else str(error.code), error.message
 
 
 def shown(name: str, type_: str, value: Any) -> object:

@@ -4,26 +4,19 @@ What is read is written again and compared, so that one text is the only form of
 given; reading it only checks that it is JSON that `decode` takes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import typeid
 from ._spec import RECORDS, SNAPSHOT
-
-try:
-    # The very function that `json.encoder` hands on, without the rest of `json`, which takes long to load.
-    from _json import encode_basestring as _quoted
-except ImportError:
-    from json.encoder import encode_basestring as _quoted
-
-quoted = _quoted
-"""A text as a JSON string: what must be escaped is, and nothing else."""
+from .encoding import quoted
 
 Fields = dict[str, Any]
 """The fields of an action by name, in the journal's own types; payloads are JSON bytes, absent ones are left out."""
 
 NO_DIGEST = "0" * 32
-_LOW_62 = (1 << 62) - 1
+LOW_62 = (1 << 62) - 1
+"""The bits of an id in which a run of them counts up."""
 
 
 class Malformed(Exception):
@@ -50,13 +43,15 @@ def digest(body: bytes) -> str:
 Run = tuple[str, int]
 
 
-def runs_of(ids: list[str]) -> list[Run]:
-    """The ids as runs of consecutive numbers."""
+def runs_of(ids: Iterable[str]) -> list[Run]:
+    """The ids as runs of consecutive numbers; raises `Malformed` for what is no id of a step."""
     runs: list[Run] = []
     first, count, last = "", 0, -1
     for text in ids:
-        number = int(typeid.number_of(text[5:]) or 0)
-        if count and number == last + 1 and number & _LOW_62:
+        number = typeid.number_of(text[5:]) if text.startswith("step_") else None
+        if number is None:
+            raise Malformed
+        if count and number == last + 1 and number & LOW_62:
             count += 1
         else:
             if count:
@@ -75,14 +70,13 @@ def ids_of(runs: list[Run]) -> list[str]:
         if count == 1:
             ids.append(first)
         else:
-            number = int(typeid.number_of(first[5:]) or 0)
-            ids += ["step_" + typeid.suffix_of(number + i) for i in range(count)]
+            ids += typeid.consecutive("step", int(typeid.number_of(first[5:]) or 0), count)
     return ids
 
 
 def run_fits(first: str, count: int) -> bool:
     """Whether a run of so many ids stays within the last 62 bits of its first one."""
-    return (int(typeid.number_of(first[5:]) or 0) & _LOW_62) + count - 1 <= _LOW_62
+    return (int(typeid.number_of(first[5:]) or 0) & LOW_62) + count - 1 <= LOW_62
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -108,7 +102,7 @@ def _attempts(attempts: list[tuple[int, int, bytes]]) -> str:
     return "[" + ",".join(f"[{start},{end},{error.decode()}]" for start, end, error in attempts) + "]"
 
 
-def _steps(steps: list[Fields]) -> str:
+def _steps(steps: Iterable[Fields]) -> str:
     return "[" + ",".join("{" + _members(SNAPSHOT["step"], step)[1:] + "}" for step in steps) + "]"
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from . import typeid
 from ._spec import FORMAT, MAX_DEPTH, RECORDS, SNAPSHOT
-from .journal import Fields, Malformed, Newer, Run, quoted, run_fits
+from .encoding import quoted
+from .journal import Fields, Malformed, Newer, Run, run_fits
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)(?![0-9])")
 _DIGEST = re.compile(r"[0-9a-f]{32}\Z")
@@ -198,13 +199,18 @@ class Reader:
 
     def record(self) -> tuple[int, str, int, str, Fields]:
         """The whole text as a record: seq, digest of the record before, time, kind, fields."""
+        found = self.next_record()
+        self.end()
+        return found
+
+    def next_record(self) -> tuple[int, str, int, str, Fields]:
+        """The record that is next, as `record` gives it."""
         self.expect('{"seq":')
         seq = self.integer()
         self.expect(',"prev":')
         prev = self.digest()
         self.expect(",")
         at, kind, fields = self._action(True)
-        self.end()
         if at is None or at < 0:
             raise Malformed
         return seq, prev, at, kind, fields

@@ -8,8 +8,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES: Final = {char: value for value, char in enumerate(ALPHABET)}
-_PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
+# The alphabet as the digits that `int` knows; what is not in it becomes no digit, white space or underscore.
+_DIGITS: Final = bytes(
+    b"0123456789abcdefghijklmnopqrstuv"[ALPHABET.index(chr(byte))] if chr(byte) in ALPHABET else ord("!")
+    for byte in range(256)
+)
+PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 _PREFIX_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyz_")
 _MAX_PREFIX: Final = 63
 
@@ -51,7 +55,7 @@ def suffix_of(number: int) -> str:
     """128 bits as 26 characters."""
     return (
         ALPHABET[number >> 125]
-        + "".join(_PAIRS[number >> shift & 1023] for shift in range(115, -1, -10))
+        + "".join(PAIRS[number >> shift & 1023] for shift in range(115, -1, -10))
         + (ALPHABET[number & 31])
     )
 
@@ -60,13 +64,22 @@ def number_of(suffix: str) -> int | None:
     """The 128 bits that 26 characters stand for; `None` if they stand for none."""
     if len(suffix) != 26 or suffix[0] > "7":
         return None
-    number = 0
-    for char in suffix:
-        value = _VALUES.get(char)
-        if value is None:
-            return None
-        number = number << 5 | value
-    return number
+    try:
+        return int(suffix.encode().translate(_DIGITS), 32)
+    except ValueError:
+        return None
+
+
+def consecutive(prefix: str, first: int, count: int) -> list[str]:
+    """The TypeIDs of so many consecutive numbers; what 1,024 of them begin with is written once."""
+    found: list[str] = []
+    while count > 0:
+        head, low = f"{prefix}_{suffix_of(first)[:-2]}", first & 1023
+        tails = PAIRS[low : low + count]
+        found += [head + tail for tail in tails]
+        first += len(tails)
+        count -= len(tails)
+    return found
 
 
 def is_id(value: object, prefix: str) -> bool:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from backends import BACKENDS
-from stepwell import Action, LimitWarning, StepRange, typeid
+from stepwell import Action, LimitWarning, StepRange, StepState, StepType, typeid
 
 MODULES: dict[str, ModuleType] = {name: import_module(f"stepwell._{name}") for name in BACKENDS}
 """The backends under test by name."""
@@ -80,6 +81,8 @@ class Twin:
         self.stranger_steps = self.stranger.start_steps("strange", count=3)
         self.other: Twin = self
         self.before: list[Any] = []
+        # What `to_json` gave, and how many records had been drained before.
+        self.snapshots: list[tuple[bytes, int]] = []
 
     def reborn(self) -> None:
         """Goes on with a copy of the execution, which must be as good as the execution itself."""
@@ -159,6 +162,69 @@ def raised(found: object) -> str | None:
 def outcomes(call: Callable[[ModuleType], object]) -> tuple[object, object]:
     """The same call on both backends."""
     return outcome(lambda: call(PAIR[0])), outcome(lambda: call(PAIR[1]))
+
+
+# --- what is read without a loop ------------------------------------------------------------------------------------
+
+
+def readings(table: Any) -> dict[str, object]:
+    """What `Steps` and `StepRange` tell of their steps without making any."""
+    found: dict[str, object] = {
+        "states": table.states(),
+        "durations": table.durations_ns(),
+        "counts": table.counts(),
+        "open": table.open().ids(),
+        "slowest": table.slowest(3).ids(),
+        "all slowest": table.slowest(2**40).ids(),
+        "all": table.filter().ids(),
+    }
+    for state in StepState:
+        found[state] = table.filter(state=state).ids()
+    for type_ in StepType:
+        found[type_] = table.filter(type=type_).ids()
+    for name in NAMES_READ:
+        found["name " + name] = table.filter(name=name).ids()
+    found["two"] = table.filter(state="running", name="a").ids()
+    found["three"] = table.filter(state="pending", name="a", type="tool").ids()
+    return found
+
+
+NAMES_READ = ("a", "b", "many", "no step has this name")
+
+
+def looped(ex: Any, steps: Sequence[Any], clock: int) -> dict[str, object]:
+    """The same by a plain loop over the steps, and from what `to_json` says of their times."""
+    written = json.loads(ex.to_json())
+    times = {one["id"]: (one.get("started_at"), one.get("ended_at")) for one in written["steps"]}
+    now = max(clock, written["last_at"])
+
+    def ids(fits: Callable[[Any], bool]) -> list[str]:
+        return [step.id for step in steps if fits(step)]
+
+    took = [
+        None if start is None else (now if end is None else end) - start
+        for start, end in (times[step.id] for step in steps)
+    ]
+    began = [index for index, duration in enumerate(took) if duration is not None]
+    slowest = [steps[index].id for index in sorted(began, key=lambda index: -(took[index] or 0))]
+    found: dict[str, object] = {
+        "states": [step.state for step in steps],
+        "durations": took,
+        "counts": {state: sum(step.state == state for step in steps) for state in StepState},
+        "open": ids(lambda step: not step.is_terminal),
+        "slowest": slowest[:3],
+        "all slowest": slowest,
+        "all": ids(lambda step: True),
+    }
+    for state in StepState:
+        found[state] = ids(lambda step: step.state == state)  # noqa: B023
+    for type_ in StepType:
+        found[type_] = ids(lambda step: step.step_type == type_)  # noqa: B023
+    for name in NAMES_READ:
+        found["name " + name] = ids(lambda step: step.name == name)  # noqa: B023
+    found["two"] = ids(lambda step: step.state == "running" and step.name == "a")
+    found["three"] = ids(lambda step: (step.state, step.name, step.step_type) == ("pending", "a", "tool"))
+    return found
 
 
 # --- journals -----------------------------------------------------------------------------------------------------

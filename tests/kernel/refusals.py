@@ -356,7 +356,8 @@ VALUES = [
             lambda ex: ex.start_step("a", source=SECRET)),
     Refusal(None, ValidationError, "amount must be a number, got str",
             lambda ex: ex.add_usage(STEP, "tokens", SECRET), with_step),
-    Refusal(None, ValidationError, "names must be a sequence, got dict", lambda ex: ex.start_steps({"a": SECRET})),
+    Refusal("not_a_sequence", ValidationError, "names must be a sequence, got dict",
+            lambda ex: ex.start_steps({"a": SECRET})),
     Refusal(None, ValidationError, "count must be between 0 and 4294967295",
             lambda ex: ex.start_steps("a", count=-1)),
 ]  # fmt: skip
@@ -410,6 +411,9 @@ JOURNALS = [
             lambda ex: ex.replay(made_id(7, "exec"), journal(ex)), index=0),
     Refusal("journal_length", ReplayError, "record 1: the journal ends with seq 1; expected 3",
             replay(lambda records: records[:2], version=3), with_ended, 1),
+    Refusal("snapshot_differs", ReplayError, "record 1: it is not the action that the snapshot holds in its place",
+            lambda ex: ex.replay(ex.id, [journal(ex)[0], journal(ex)[1].replace(b"start", b"plan")],
+                                 snapshot=ex.to_json()), index=1),
     Refusal("replay_newer", UnsupportedFormat,
             "record 0: journal format 2, this stepwell reads up to 1: upgrade stepwell",
             replay(lambda records: [newer(records[0])]), index=0),
@@ -428,6 +432,7 @@ ALL = [*TRANSITIONS, *STEPS, *VALUES, *JOURNALS]
 UNREACHED = {
     "internal": "only a defect of stepwell's own raises it",
     "too_many_steps": "it takes four billion steps",
+    "no_pyarrow": "it is no refusal of the kernel's: see test_arrow.py",
     "not_a_payload": "payloads in a journal are checked when they are read; it is `decode`'s, see tests/values",
 }
 """The refusals that nothing here can bring about, and why."""

@@ -202,7 +202,7 @@ def test_a_copy_goes_its_own_way(backend: ModuleType, how: Any) -> None:
 def test_the_steps_are_a_mapping(backend: ModuleType) -> None:
     ex = sample(backend)
     steps = ex.steps
-    assert isinstance(steps, Mapping)
+    assert not isinstance(steps, Mapping)  # polars would take it apart instead of asking for its columns
     assert [*steps] == [*steps.keys()] == ex.step_order == [step.id for step in steps.values()]
     assert [*steps.items()] == [(ident, steps[ident]) for ident in ex.step_order]
     assert len(steps) == len(ex.step_order)
@@ -225,7 +225,7 @@ def test_a_step_range_is_a_sequence(backend: ModuleType) -> None:
     ex = sample(backend)
     many = ex.start_steps("x", count=5)
     ids = ex.step_order[-5:]
-    assert isinstance(many, Sequence)
+    assert not isinstance(many, Sequence)  # others would take it apart instead of asking for its columns
     assert many.ids() == ids == [step.id for step in many]
     for index in range(-5, 5):
         assert many[index].id == ids[index]

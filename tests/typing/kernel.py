@@ -1,6 +1,6 @@
 """What a type checker sees of the kernel: nothing here runs, pyright reads it, and every ignore must be needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, assert_type
 
@@ -54,8 +54,17 @@ def steps(ex: Execution) -> None:
     assert_type(ex.complete_step(step.id), None)
     assert_type(ex.get_step(step.id), Step | None)
     assert_type(ex.steps[step.id], Step)
-    by_id: Mapping[str, Step] = ex.steps
-    del by_id
+    assert_type(ex.steps.get(step.id), Step | None)
+    assert_type(ex.steps.get(step.id, 5), Step | int)
+    assert_type(list(ex.steps), list[str])
+    assert_type(list(ex.steps.values()), list[Step])
+    assert_type(dict(ex.steps.items()), dict[str, Step])
+    assert_type(ex.steps.counts(), dict[StepState, int])
+    assert_type(ex.steps.states(), list[StepState])
+    assert_type(ex.steps.durations_ns(), list[int | None])
+    assert_type(
+        ex.steps.filter(state="failed", name="fetch", type=StepType.TOOL).open().slowest(3), StepRange
+    )
     ex.wait(WaitReason.APPROVAL)
     ex.wait("approval")
     ex.input_received(step.id, payload={"ok": True})
@@ -70,8 +79,8 @@ def bulk(ex: Execution) -> None:
     assert_type(ex.complete_steps(started), StepRange)
     assert_type(started[0], Step)
     assert_type(started[:1], StepRange)
-    as_sequence: Sequence[Step] = started
-    assert_type([step.id for step in as_sequence], list[str])
+    as_iterable: Iterable[Step] = started
+    assert_type([step.id for step in as_iterable], list[str])
 
 
 def journal(ex: Execution) -> Execution:

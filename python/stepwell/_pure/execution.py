@@ -4,7 +4,7 @@ from _thread import allocate_lock  # what `threading.Lock` is, without the rest 
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from .. import builder, errors, fields, journal, model
+from .. import builder, encoding, errors, fields, model
 from .._spec import INITIAL, MAX_PATH_CHARS
 from ..action import Action
 from ..clock import Clock
@@ -12,10 +12,14 @@ from ..journal import Fields
 from ..steps import StepRange, restored_execution
 from . import snapshot
 from .clock import SystemClock
+from .columns import Columns
 from .ids import new_id
+from .limits import check_payload
+from .lookup import Indices
 from .methods import Methods
-from .reducer import check_payload, reduce
-from .step import Step
+from .reducer import reduce
+from .replay import replay
+from .step import Step, view
 from .undo import Undo
 from .view import View
 
@@ -36,29 +40,27 @@ class Execution(View, Methods):
     __slots__ = (
         "_blueprint",
         "_clock",
+        "_columns",
         "_context",
         "_created",
         "_ended",
         "_error",
         "_head",
         "_id",
-        "_ids",
         "_input",
         "_key",
         "_last",
         "_limits",
         "_lock",
-        "_open",
-        "_order",
         "_output",
         "_parent",
         "_paused_from",
         "_pending",
         "_reason",
         "_schema_version",
+        "_source",
         "_started",
         "_state",
-        "_steps",
         "_tenant",
         "_undo",
         "_usage",
@@ -110,7 +112,7 @@ class Execution(View, Methods):
     def _begin(self, header: Fields, at: int, clock: Clock | None, ids: Callable[[str], str] | None) -> None:
         self._lock = allocate_lock()
         self._clock: Clock = _CLOCK if clock is None else clock
-        self._ids: Callable[[str], str] = new_id if ids is None else ids
+        self._source: Callable[[str], str] = new_id if ids is None else ids
         self._id: str = header["id"]
         self._tenant: str | None = header.get("tenant")
         self._parent: model.ParentLink | None = None
@@ -130,9 +132,7 @@ class Execution(View, Methods):
         self._output: bytes | None = None
         self._error: bytes | None = None
         self._version = 0
-        self._steps: dict[str, Step] = {}
-        self._order: list[Step] = []
-        self._open = 0
+        self._columns = Columns()
         self._usage: dict[str, int] = {}
         # Time, kind and fields of each action, flat: a list of tuples would be work for the garbage collector.
         self._pending: list[Any] = []
@@ -161,7 +161,7 @@ class Execution(View, Methods):
             "key": self._key,
             "input": self.input,
             "clock": self._clock,
-            "ids": self._ids,
+            "ids": self._source,
         }
         return Execution(**{**seed, field: value})
 
@@ -179,7 +179,7 @@ class Execution(View, Methods):
     def child(self) -> "Execution":
         """A new execution of the same tenant with a `parent` link to this one."""
         parent = model.ParentLink("execution", self._id)
-        return Execution(tenant=self._owner(), parent=parent, clock=self._clock, ids=self._ids)
+        return Execution(tenant=self._owner(), parent=parent, clock=self._clock, ids=self._source)
 
     # --- actions as values ---
 
@@ -188,13 +188,13 @@ class Execution(View, Methods):
 
         Raises what the method of that kind raises; `ValidationError` if `at_ns` is before the last action.
         """
-        filled = fields.fill(action, self._ids)
+        filled = fields.fill(action, self._source)
         at, _ = self._apply(filled._kind, filled._fields, filled._at)
         return fields.applied(filled, at)
 
     def apply_many(self, actions: Iterable[Action]) -> list[Action]:
         """Applies actions one after the other, all or none; an error carries the `index` of the first refused one."""
-        filled = fields.fill_many(actions, self._ids)
+        filled = fields.fill_many(actions, self._source)
         now = self._read_clock()
         done = []
         with self._lock:
@@ -229,23 +229,29 @@ class Execution(View, Methods):
     def replay(
         cls,
         id: str,
-        records: Iterable[Record | bytes],
+        records: Iterable[Record | bytes] | bytes | bytearray | memoryview,
         schema_version: str | None = None,
         *,
         version: int | None = None,
+        snapshot: bytes | None = None,
         tenant: str | model.TenantContext | None = None,
         clock: Clock | None = None,
         ids: Callable[[str], str] | None = None,
     ) -> "Execution":
         """The execution that wrote these records, as `drain` gave them or their bodies alone.
 
+        The bodies may also be one buffer, each followed by a newline, which the last may lack; an empty one is an
+        empty journal. With a `snapshot`, which `to_json` wrote, the records are those after the last one that was
+        drained before it: they must be the actions that the snapshot holds as not drained, then go on from it; what
+        they do not reach stays as not drained, and there may be none.
+
         Where `schema_version` or `version` (the number of actions) is given, the record must have it; where a
         `tenant` is given, it must be the recorded one, and the limits of a `TenantContext` hold from here on. Raises
         `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
-        newer format, `SchemaMismatch` for another schema version.
+        newer format, `SchemaMismatch` for another schema version, `ValidationError` for what is no snapshot.
         """
         execution = object.__new__(cls)
-        snapshot.replay(execution, id, records, schema_version, version, clock, ids)
+        replay(execution, id, records, schema_version, version, snapshot, clock, ids)
         execution._belong(tenant)
         return execution
 
@@ -286,13 +292,13 @@ class Execution(View, Methods):
         return hash(self._id)
 
     def __repr__(self) -> str:
-        return f"<Execution {self._id} {self._state} version={self._version} steps={len(self._order)}>"
+        return f"<Execution {self._id} {self._state} version={self._version} steps={len(self._columns)}>"
 
     def __reduce__(self) -> tuple[object, ...]:
         return restored_execution, (self.to_json(),)
 
     def __copy__(self) -> "Execution":
-        other = Execution.from_json(self.to_json(), clock=self._clock, ids=self._ids)
+        other = Execution.from_json(self.to_json(), clock=self._clock, ids=self._source)
         other._context, other._limits, other._warned = self._context, self._limits, set(self._warned)
         return other
 
@@ -307,8 +313,8 @@ class Execution(View, Methods):
         """What may be the id of a step; a view of a step must be of this execution."""
         if isinstance(step, Step):
             if step._execution is not self:
-                errors.foreign_step(step._id)
-            return step._id
+                errors.foreign_step(step.id)
+            return step.id
         if fields.is_step(step):
             errors.invalid_id(step, "step")
         return step
@@ -334,7 +340,8 @@ class Execution(View, Methods):
         if step_id is not None:
             values["step_id"] = fields.step_id(step_id)
         if name is not None:
-            values["name"] = model.label("name", name)
+            known = name.__class__ is str and name in self._columns.spelled
+            values["name"] = name if known else model.label("name", name)
         if type != "function" and type is not None:
             values["type"] = fields.step_type(type)
         if key is not None:
@@ -352,17 +359,21 @@ class Execution(View, Methods):
         if name is None and kind == "step_scheduled":
             errors.missing_field(kind, "name")
         if step_id is None:
-            values["step_id"] = self._new_id()
-        return self._order[self._apply(kind, values)[1][0]]
+            values["step_id"] = (
+                new_id("step") if self._source is new_id else fields.step_id(self._source("step"))
+            )
+        return view(self, self._apply(kind, values)[1], values["step_id"])
 
     def _complete(self, step_id: object, output: object) -> None:
         values: Fields = {}
-        if type(step_id) is str and step_id in self._steps:
+        if type(step_id) is str and step_id in self._columns.lookup.by_text:
             values["step_id"] = step_id
+        elif type(step_id) is Step and step_id._execution is self:
+            values["step_id"] = step_id.id
         elif step_id is not None:
             values["step_id"] = fields.step_id(self._own(step_id))
         if output is not None:
-            values["output"] = fields.encoded("output", output)
+            values["output"] = encoding.encode(output)
         if step_id is None:
             errors.missing_field("step_completed", "step_id")
         self._apply("step_completed", values)
@@ -372,17 +383,10 @@ class Execution(View, Methods):
         self._apply(kind, fields.convert(kind, given))
 
     def _many(self, kind: str, given: dict[str, object], count: int | None = None) -> StepRange:
-        values = fields.bulk(kind, given, count, self._ids, self)
-        touched = self._apply(kind, values)[1]
-        first, last = (touched[0], touched[-1]) if touched else (0, -1)
-        if last - first + 1 == len(touched) and all(touched[i] == first + i for i in range(len(touched))):
-            return StepRange(self, range(first, last + 1))
-        return StepRange(self, touched)
-
-    def _new_id(self) -> str:
-        if self._ids is new_id:
-            return new_id("step")
-        return fields.step_id(self._ids("step"))
+        values = fields.bulk(kind, given, count, self._source, self)
+        steps = given["steps"]
+        known = steps._indices if isinstance(steps, StepRange) else None
+        return StepRange(self, self._apply(kind, values, known=known)[1])
 
     def _read_clock(self) -> int:
         return _CLOCK.now_ns() if self._clock is _CLOCK else fields.now(self._clock)
@@ -390,24 +394,28 @@ class Execution(View, Methods):
     def _now(self) -> int:
         return max(self._read_clock(), self._last)
 
-    def _apply(self, kind: str, values: Fields, at: int | None = None) -> tuple[int, list[int]]:
+    def _apply(
+        self, kind: str, values: Fields, at: int | None = None, known: "Indices | None" = None
+    ) -> tuple[int, Any]:
         now = _CLOCK.now_ns() if self._clock is _CLOCK else fields.now(self._clock)
         with self._lock:
-            done = self._reduce(kind, values, at, now)
+            done = self._reduce(kind, values, at, now, known)
             if not self._warnings:
                 return done
             warnings = self._take_warnings()
         self._warn(warnings)
         return done
 
-    def _reduce(self, kind: str, values: Fields, at: int | None, now: int) -> tuple[int, list[int]]:
+    def _reduce(
+        self, kind: str, values: Fields, at: int | None, now: int, known: "Indices | None" = None
+    ) -> tuple[int, Any]:
         last = self._last
         if at is None:
             at = now if now > last else last
         elif at < last:
             errors.time_backwards(at, last)
         try:
-            touched = reduce(self, kind, at, values)
+            touched = reduce(self, kind, at, values, known)
         except errors.StepwellError:
             self._forget_warnings()
             raise
@@ -429,15 +437,6 @@ class Execution(View, Methods):
         hook = None if self._context is None else self._context.on_warning
         for warning in warnings:
             model.warn(hook, *warning)
-
-    def _step_at(self, index: int) -> Step:
-        return self._order[index]
-
-    def _step_count(self) -> int:
-        return len(self._order)
-
-    def _runs(self, start: int, count: int) -> list[journal.Run]:
-        return journal.runs_of([step._id for step in self._order[start : start + count]])
 
 
 Execution.__module__ = "stepwell"

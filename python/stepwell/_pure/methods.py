@@ -1,6 +1,6 @@
 """The methods of `Execution` that make actions: one each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -146,23 +146,24 @@ class Methods:
 
     def schedule_steps(
         self,
-        names: str | Sequence[str] | None = None,
+        names: str | Iterable[str] | None = None,
         *,
-        steps: StepRange | Sequence[str] | None = None,
+        steps: StepRange | Iterable[str | Step] | None = None,
         count: int | None = None,
         type: str = "function",
-        keys: Sequence[str] | None = None,
+        keys: Iterable[str] | None = None,
         parent_step_id: str | Step | None = None,
         input: object = None,
-        inputs: Sequence[object] | None = None,
+        inputs: Iterable[object] | None = None,
         source: model.StepSource | None = None,
         callable_id: str | None = None,
-        places: Sequence[str] | None = None,
+        places: Iterable[str] | None = None,
     ) -> StepRange:
         """Makes many steps that are to start later, as one action: all or none.
 
-        `names` is one name for all or one each. `count` says how many where no sequence does. An error carries the
-        `index` of the first offending element.
+        `names` is one name for all or one each; `count` says how many where no sequence does. Sequences may be lists,
+        tuples, arrays of numpy or Arrow, and whatever else can be iterated, text and bytes aside. An error carries the
+        `index` of the first offending element, and the `step_id` where that is a step which has one.
         """
         given = fields.bulk_new(
             names, steps, type, keys, parent_step_id, input, inputs, source, callable_id, places
@@ -171,18 +172,18 @@ class Methods:
 
     def start_steps(
         self,
-        names: str | Sequence[str] | None = None,
+        names: str | Iterable[str] | None = None,
         *,
-        steps: StepRange | Sequence[str] | None = None,
+        steps: StepRange | Iterable[str | Step] | None = None,
         count: int | None = None,
         type: str = "function",
-        keys: Sequence[str] | None = None,
+        keys: Iterable[str] | None = None,
         parent_step_id: str | Step | None = None,
         input: object = None,
-        inputs: Sequence[object] | None = None,
+        inputs: Iterable[object] | None = None,
         source: model.StepSource | None = None,
         callable_id: str | None = None,
-        places: Sequence[str] | None = None,
+        places: Iterable[str] | None = None,
     ) -> StepRange:
         """Makes many steps that run at once, or starts the pending ones given as `steps`; see `schedule_steps`."""
         given = fields.bulk_new(
@@ -192,8 +193,8 @@ class Methods:
 
     def complete_steps(
         self,
-        steps: StepRange | Sequence[str],
-        outputs: Sequence[object] | None = None,
+        steps: StepRange | Iterable[str | Step],
+        outputs: Iterable[object] | None = None,
         *,
         output: object = None,
     ) -> StepRange:
@@ -202,14 +203,14 @@ class Methods:
 
     def fail_steps(
         self,
-        steps: StepRange | Sequence[str],
-        errors: Sequence[ExecutionError | BaseException | str] | None = None,
+        steps: StepRange | Iterable[str | Step],
+        errors: Iterable[ExecutionError | BaseException | str] | None = None,
         *,
         error: ExecutionError | BaseException | str | None = None,
     ) -> StepRange:
         """Ends many running or pending steps with one error each or the same for all; all or none."""
         return self._many("steps_failed", {"steps": steps, "error": error, "errors": errors})
 
-    def cancel_steps(self, steps: StepRange | Sequence[str], reason: str | None = None) -> StepRange:
+    def cancel_steps(self, steps: StepRange | Iterable[str | Step], reason: str | None = None) -> StepRange:
         """Ends many pending or running steps before their results; all or none."""
         return self._many("steps_cancelled", {"steps": steps, "reason": reason})

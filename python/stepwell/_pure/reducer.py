@@ -9,25 +9,27 @@ from .._spec import (
     EXECUTION_TERMINAL,
     STEP_ACTIONS,
     STEP_ALLOWED_WHILE,
-    STEP_TERMINAL,
 )
-from ..fields import MICRO
-from ..journal import Fields, ids_of
-from .step import Step, made
+from ..fields import count_of, elements
+from ..journal import Fields
+from .columns import ABSENT, DESCRIPTION, FIRST, NEXT, OPEN, REFUSED, STATES, fill, of, put
+from .limits import MAX_STEPS, check_growth, check_payload, check_payloads, check_usage
+from .lookup import Indices, joined
 
 if TYPE_CHECKING:
     from .execution import Execution
 
-_MAX_STEPS = 2**32 - 1
 _SHOWN_STEPS = 5
 
-
 _SINGLE = {**{kind: kind for kind in STEP_ACTIONS}, **BULK}
-_MAKES_STEPS = frozenset(kind for kind, row in STEP_ACTIONS.items() if "new" in row)
 
 
-def reduce(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
-    """Applies an action and returns the positions of the steps that it is about; raises and changes nothing."""
+def reduce(ex: "Execution", kind: str, at: int, fields: Fields, known: "Indices | None" = None) -> Any:
+    """Applies an action and returns where the steps are that it is about; raises and changes nothing.
+
+    That is one position for an action of one step, several for one of many. `known` are those of a bulk action's steps
+    where they need not be looked for.
+    """
     single = _SINGLE.get(kind)
     if single is None:
         return _execution(ex, kind, at, fields)
@@ -35,23 +37,29 @@ def reduce(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
     if allowed is None or single not in allowed:
         _refuse(ex, kind)
     if single != kind:
-        return _bulk(ex, single, at, fields)
-    step = ex._steps.get(fields["step_id"])
-    if step is None:
-        if kind not in _MAKES_STEPS:
+        return _bulk(ex, single, at, fields, known)
+    columns = ex._columns
+    lookup = columns.lookup
+    index = lookup.by_text.get(fields["step_id"])
+    if index is None and lookup.by_number:
+        index = lookup.find(fields["step_id"])
+    if index is None:
+        if kind not in FIRST:
             errors.unknown_step(fields["step_id"])
         _check_new(ex, fields)
-        _check_growth(ex, 1, at)
-        check_payload(ex, fields)
-        return [_create(ex, kind, at, fields)]
-    _check_existing(step, kind, fields)
+        if ex._limits is not None or len(columns.states) >= MAX_STEPS:
+            check_growth(ex, 1, at)
+            check_payload(ex, fields)
+        return columns.add(fields, FIRST[kind], at, kind == "step_started")
+    _check_existing(ex, index, kind, fields)
     if kind == "step_usage":
-        _check_usage(ex, step, fields)
-    elif kind == "step_started":
-        _check_growth(ex, 0, at)
-    check_payload(ex, fields)
-    _change(ex, step, kind, at, fields)
-    return [step._index]
+        check_usage(ex, index, fields)
+    if ex._limits is not None:
+        if kind == "step_started":
+            check_growth(ex, 0, at)
+        check_payload(ex, fields)
+    _change(ex, index, kind, at, fields)
+    return index
 
 
 # --- the execution ------------------------------------------------------------------------------------------------
@@ -63,26 +71,25 @@ def _refuse(ex: "Execution", kind: str) -> NoReturn:
     errors.invalid_transition(ex._state, kind)
 
 
-def _execution(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
+def _execution(ex: "Execution", kind: str, at: int, fields: Fields) -> None:
     row = EXECUTION_ACTIONS[kind]
     target = row.get(ex._state)
     if target is None:
         _refuse(ex, kind)
-    if kind == "complete" and ex._open:
-        first = [step._id for step in _open_steps(ex)][:_SHOWN_STEPS]
-        errors.open_steps(ex._open, first)
-    touched: list[int] = []
+    columns = ex._columns
+    if kind == "complete" and columns.open:
+        errors.open_steps(columns.open, columns.lookup.ids(columns.in_states(OPEN)[:_SHOWN_STEPS]))
+    waited: int | None = None
     if kind == "input_received" and "step_id" in fields:
-        step = _find(ex, fields["step_id"])
-        if step._type != "wait":
-            errors.not_a_wait(step._id, step._type)
-        _check_existing(step, "step_completed", fields)
-        touched.append(step._index)
+        waited = _find(ex, fields["step_id"])
+        step_type = columns.more["type"].get(waited, "function")
+        if step_type != "wait":
+            errors.not_a_wait(fields["step_id"], step_type)
+        _check_existing(ex, waited, "step_completed", fields)
     check_payload(ex, fields)
-    for index in touched:
-        _change(ex, ex._step_at(index), "step_completed", at, {"output": fields.get("payload")})
+    if waited is not None:
+        _change(ex, waited, "step_completed", at, {"output": fields.get("payload")})
     _enter(ex, kind, at, fields, str(target))
-    return touched
 
 
 def _enter(ex: "Execution", kind: str, at: int, fields: Fields, target: str) -> None:
@@ -105,8 +112,7 @@ def _enter(ex: "Execution", kind: str, at: int, fields: Fields, target: str) -> 
     elif kind == "resume":
         ex._reason = None
     if kind in ("fail", "cancel"):
-        for step in _open_steps(ex):
-            _change(ex, step, "step_cancelled", at, {})
+        _change_many(ex, ex._columns.in_states(OPEN), "step_cancelled", at, {})
     if target in EXECUTION_TERMINAL:
         ex._ended = at
         ex._paused_from = None
@@ -115,22 +121,14 @@ def _enter(ex: "Execution", kind: str, at: int, fields: Fields, target: str) -> 
     ex._state = target
 
 
-def _open_steps(ex: "Execution") -> list[Step]:
-    return [step for step in ex._steps.values() if step._state not in STEP_TERMINAL]
-
-
 # --- steps --------------------------------------------------------------------------------------------------------
 
 
-def _add(step: Step, **more: Any) -> None:
-    step._more = {**(step._more or {}), **more}
-
-
-def _find(ex: "Execution", step_id: str) -> Step:
-    step = ex._steps.get(step_id)
-    if step is None:
+def _find(ex: "Execution", step_id: str) -> int:
+    index = ex._columns.lookup.find(step_id)
+    if index is None:
         errors.unknown_step(step_id)
-    return step
+    return index
 
 
 def _check_new(ex: "Execution", fields: Fields) -> None:
@@ -141,164 +139,170 @@ def _check_new(ex: "Execution", fields: Fields) -> None:
         _find(ex, parent)
 
 
-_DESCRIPTION = ("type", "key", "parent_step_id", "input", "source", "callable_id", "place")
-
-
-def _check_existing(step: Step, kind: str, fields: Fields) -> None:
-    row = STEP_ACTIONS[kind]
+def _check_existing(ex: "Execution", index: int, kind: str, fields: Fields) -> None:
+    columns = ex._columns
     if kind == "step_scheduled":
-        errors.duplicate_step(step._id)
-    if step._state not in row:
-        errors.invalid_step_transition(step._id, step._state, kind)
+        errors.duplicate_step(columns.lookup.text(index))
+    state = columns.states[index]
+    if NEXT[kind][state] == REFUSED:
+        errors.invalid_step_transition(columns.lookup.text(index), STATES[state].value, kind)
     if kind == "step_started":
         name = fields.get("name")
-        if name is not None and name != step.name:
-            errors.step_name_differs(step._id, step.name, name)
-        if any(field in fields for field in _DESCRIPTION):
-            errors.step_already_described(step._id)
+        if name is not None and name != columns.names[index]:
+            errors.step_name_differs(columns.lookup.text(index), columns.names[index], name)
+        if any(field in fields for field in DESCRIPTION):
+            errors.step_already_described(columns.lookup.text(index))
 
 
-def _create(ex: "Execution", kind: str, at: int, fields: Fields) -> int:
-    index = len(ex._order)
-    step = made(ex, index, fields, STEP_ACTIONS[kind]["new"], at)
-    if kind == "step_started":
-        step._attempt = 1
-        step._started = at
-    ex._steps[step._id] = step
-    ex._order.append(step)
-    ex._open += 1
-    return index
-
-
-def _change(ex: "Execution", step: Step, kind: str, at: int, fields: Fields) -> None:
+def _change(ex: "Execution", index: int, kind: str, at: int, fields: Fields) -> None:
+    columns = ex._columns
     if ex._undo is not None:
-        ex._undo.touch(step)
+        ex._undo.touch(range(index, index + 1))
+    more = columns.more
+    before = columns.states[index]
+    after = NEXT[kind][before]
     if kind == "step_usage":
         counter, amount = fields["counter"], fields["amount_micros"]
-        usage = step._rest("usage") or {}
-        _add(step, usage={**usage, counter: usage.get(counter, 0) + amount})
+        usage = more["usage"].get(index, {})
+        more["usage"][index] = {**usage, counter: usage.get(counter, 0) + amount}
         ex._usage[counter] = ex._usage.get(counter, 0) + amount
         return
-    state = STEP_ACTIONS[kind][step._state]
     if kind == "step_started":
-        step._attempt += 1
-        if step._started is None:
-            step._started = at
+        columns.attempt[index] += 1
+        if columns.started[index] == ABSENT:
+            columns.started[index] = at
         else:
-            _add(step, tried=at, retry_at=None)
+            more["tried"][index] = at
+            more["retry_at"].pop(index, None)
     elif kind == "step_retrying":
-        past = (*(step._rest("attempts") or ()), (step._tried or 0, at, fields["error"]))
-        _add(step, attempts=past, retry_at=fields.get("retry_at"))
+        past = more["attempts"].get(index, ())
+        more["attempts"][index] = (*past, (columns.tried(index), at, fields["error"]))
+        if "retry_at" in fields:
+            more["retry_at"][index] = fields["retry_at"]
+        else:
+            more["retry_at"].pop(index, None)
     else:
-        step._ended = at
-        step._output = fields.get("output")
-        if step._more is not None or "error" in fields or "reason" in fields:
-            _add(step, retry_at=None, error=fields.get("error"), reason=fields.get("reason"))
-        ex._open -= 1
-    step._state = state
+        columns.ended[index] = at
+        columns.outputs[index] = fields.get("output")
+        for field, column in columns.at_end:
+            if field in fields:
+                column[index] = fields[field]
+            elif column:
+                column.pop(index, None)
+    columns.states[index] = after
+    columns.counts[before] -= 1
+    columns.counts[after] += 1
 
 
 # --- bulk ---------------------------------------------------------------------------------------------------------
 
 
-def _bulk(ex: "Execution", kind: str, at: int, fields: Fields) -> list[int]:
-    ids = ids_of(fields["steps"])
-    elements = [_element(fields, index, step_id) for index, step_id in enumerate(ids)]
+def _bulk(ex: "Execution", kind: str, at: int, fields: Fields, known: "Indices | None") -> Indices:
+    """All of one action: the steps are all new, or all there, else they are looked at one by one."""
+    lookup = ex._columns.lookup
+    runs = fields["steps"]
+    count = count_of(fields) or 0
+    new = kind in FIRST and known is None and lookup.are_new(runs)
+    there = None if new else lookup.places(runs) if known is None else known
+    if new:
+        fresh = count
+        allowed = not count or _may_be_made(ex, fields)
+    else:
+        fresh = 0
+        allowed = there is not None and _may_change(ex, kind, there, fields)
+    if not allowed:
+        fresh = _check_each(ex, kind, fields)
+    if kind in FIRST:
+        check_growth(ex, fresh, at)
+    check_payloads(ex, fields)
+    if new:
+        return ex._columns.add_many(runs, count, fields, FIRST[kind], at, kind == "step_started")
+    if there is not None:
+        _change_many(ex, there, kind, at, fields)
+        return there if isinstance(there, range) else joined([there])
+    return joined([[_make_or_start(ex, kind, at, element) for element in elements(fields)]])
+
+
+def _may_be_made(ex: "Execution", fields: Fields) -> bool:
+    """Whether new steps can be made of this."""
+    parent = fields.get("parent_step_id")
+    return ("name" in fields or "names" in fields) and (
+        parent is None or ex._columns.lookup.find(parent) is not None
+    )
+
+
+_GIVEN = (*DESCRIPTION, "keys", "inputs", "places")
+
+
+def _may_change(ex: "Execution", kind: str, there: Indices, fields: Fields) -> bool:
+    """Whether what a bulk action says is allowed for all of these steps. If not, `_check_each` says which is first."""
+    columns = ex._columns
+    if REFUSED in columns.states_at(there).translate(NEXT[kind]):
+        return False
+    if not isinstance(there, range) and len({*there}) != len(there):
+        return False
+    if kind != "step_started":
+        return True
+    names = of(columns.names, there)
+    given = fields.get("names")
+    if given is None:
+        given = [fields["name"]] * len(names) if "name" in fields else names
+    return bool(given == names) and not any(field in fields for field in _GIVEN)
+
+
+def _check_each(ex: "Execution", kind: str, fields: Fields) -> int:
+    """Raises for the first element that is not allowed; returns how many of the steps are new."""
     seen: set[str] = set()
     fresh = 0
-    for index, element in enumerate(elements):
+    for index, element in enumerate(elements(fields)):
+        step_id = element["step_id"]
         try:
-            step_id = element["step_id"]
             if step_id in seen:
                 errors.duplicate_step(step_id)
             seen.add(step_id)
-            if kind in _MAKES_STEPS and step_id not in ex._steps:
+            place = ex._columns.lookup.find(step_id)
+            if place is not None:
+                _check_existing(ex, place, kind, element)
+            elif kind in FIRST:
                 _check_new(ex, element)
                 fresh += 1
             else:
-                _check_existing(_find(ex, step_id), kind, element)
+                errors.unknown_step(step_id)
         except errors.StepwellError as error:
             error.index = index
+            error.step_id = error.step_id or step_id
             raise
-    if kind in _MAKES_STEPS:
-        _check_growth(ex, fresh, at)
-    for element in elements:
-        check_payload(ex, element)
-    touched = []
-    for element in elements:
-        step = ex._steps.get(element["step_id"])
-        if step is None:
-            touched.append(_create(ex, kind, at, element))
-        else:
-            _change(ex, step, kind, at, element)
-            touched.append(step._index)
-    return touched
+    return fresh
 
 
-_SINGULAR = (
-    ("names", "name"),
-    ("keys", "key"),
-    ("inputs", "input"),
-    ("outputs", "output"),
-    ("errors", "error"),
-    ("places", "place"),
-)
-_SHARED = ("name", "type", "parent_step_id", "input", "source", "callable_id", "output", "error", "reason")
+def _make_or_start(ex: "Execution", kind: str, at: int, fields: Fields) -> int:
+    index = ex._columns.lookup.find(fields["step_id"])
+    if index is None:
+        return ex._columns.add(fields, FIRST[kind], at, kind == "step_started")
+    _change(ex, index, kind, at, fields)
+    return index
 
 
-def _element(fields: Fields, index: int, step_id: str) -> Fields:
-    """The fields of the single action that a bulk action stands for at this position."""
-    element: Fields = {"step_id": step_id}
-    for name in _SHARED:
-        if name in fields:
-            element[name] = fields[name]
-    for many, one in _SINGULAR:
-        if many in fields and fields[many][index] is not None:
-            element[one] = fields[many][index]
-    return element
-
-
-# --- limits -------------------------------------------------------------------------------------------------------
-
-
-def _quota(ex: "Execution", limit: str, used: float, maximum: float | None) -> None:
-    """Refuses what is over a limit; from 80 % on the limit is to be warned of once."""
-    if maximum is None:
+def _change_many(ex: "Execution", there: Indices, kind: str, at: int, fields: Fields) -> None:
+    """`_change` of many at once, for the kinds that there are in bulk."""
+    columns = ex._columns
+    if kind == "step_started" and any(of(columns.attempt, there)):
+        for index in there:  # some are started again
+            _change(ex, index, kind, at, fields)
         return
-    if used > maximum:
-        errors.quota_exceeded(limit, float(used), float(maximum))
-    if used >= 0.8 * maximum and limit not in ex._warned:
-        ex._warnings.append((limit, float(used), float(maximum)))
-        ex._warned.add(limit)
-
-
-def _check_growth(ex: "Execution", count: int, at: int) -> None:
-    if len(ex._order) + count > _MAX_STEPS:
-        errors.too_many_steps()
-    limits = ex._limits
-    if limits is not None:
-        _quota(ex, "max_steps", len(ex._order) + count, limits.max_steps)
-        if ex._started is not None:
-            _quota(ex, "max_wall_time_ms", (at - ex._started) / 1e6, limits.max_wall_time_ms)
-
-
-def check_payload(ex: "Execution", fields: Fields) -> None:
-    """Errors do not count: they are short by themselves, and an execution must be able to fail."""
-    limits = ex._limits
-    if limits is not None and limits.max_payload_bytes is not None:
-        for name in ("input", "output", "payload"):
-            if fields.get(name) is not None:
-                _quota(ex, "max_payload_bytes", len(fields[name]), limits.max_payload_bytes)
-
-
-def _check_usage(ex: "Execution", step: Step, fields: Fields) -> None:
-    counter, amount = fields["counter"], fields["amount_micros"]
-    total = ex._usage.get(counter, 0) + amount
-    if (
-        not -(2**63) <= total < 2**63
-        or not -(2**63) <= (step._rest("usage") or {}).get(counter, 0) + amount < 2**63
-    ):
-        errors.usage_overflow(counter)
-    limits = ex._limits
-    if limits is not None and counter in ("tokens", "cost"):
-        _quota(ex, f"max_{counter}", total / MICRO, getattr(limits, f"max_{counter}"))
+    if ex._undo is not None:
+        ex._undo.touch(there)
+    if kind == "step_started":
+        fill(columns.attempt, there, 1)
+        fill(columns.started, there, at)
+    else:
+        fill(columns.ended, there, at)
+        put(columns.outputs, there, fields.get("outputs") or [fields.get("output")] * len(there))
+        for field, column in columns.at_end:
+            if field + "s" in fields:
+                column.update(zip(there, fields[field + "s"], strict=True))
+            elif field in fields:
+                column.update(dict.fromkeys(there, fields[field]))
+            else:
+                columns.clear(field, there)
+    columns.move(there, columns.states_at(there).translate(NEXT[kind]))

@@ -1,17 +1,18 @@
-"""Draining and replaying the journal, and a whole execution as JSON."""
+"""Draining the journal, and a whole execution as JSON."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .. import errors, fields, journal
 from .._spec import FORMAT
 from ..clock import Clock
 from ..journal import Fields, Malformed, Newer
-from .reducer import reduce
-from .step import Step, made
+from .columns import ABSENT, CODES, DESCRIPTION, STATES, Columns
 
 if TYPE_CHECKING:
     from .execution import Execution, Record
+
+_STATE_NAMES = tuple(state.value for state in STATES)
 
 
 def header(ex: "Execution") -> Fields:
@@ -31,20 +32,22 @@ def header(ex: "Execution") -> Fields:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _pending(ex: "Execution") -> Iterator[tuple[int, str, Fields]]:
-    """The actions that were not drained yet."""
+def undrained(ex: "Execution") -> list[tuple[int, str, bytes]]:
+    """What was not drained yet: time, kind and JSON of each action, the header first if it was not either."""
     flat = iter(ex._pending)
-    return zip(flat, flat, flat, strict=True)
+    actions = [
+        (at, kind, journal.write_action(kind, at, values))
+        for at, kind, values in zip(flat, flat, flat, strict=True)
+    ]
+    if ex._head is None:
+        actions.insert(0, (ex._created, "created", journal.write_action("created", ex._created, header(ex))))
+    return actions
 
 
 def drain(ex: "Execution") -> "list[Record]":
     """Takes the pending records and moves the head of the chain over them."""
-    actions = [(at, kind, journal.write_action(kind, at, values)) for at, kind, values in _pending(ex)]
-    seq = ex._version - len(actions)
-    if ex._head is None:
-        actions.insert(0, (ex._created, "created", journal.write_action("created", ex._created, header(ex))))
-    else:
-        seq += 1
+    actions = undrained(ex)
+    seq = ex._version + 1 - len(actions)
     prev = ex._head or journal.NO_DIGEST
     records = []
     for at, kind, action in actions:
@@ -58,114 +61,37 @@ def drain(ex: "Execution") -> "list[Record]":
     return records
 
 
-def replay(
-    ex: "Execution",
-    id: str,
-    records: "Iterable[Record | bytes]",
-    schema_version: str | None,
-    version: int | None,
-    clock: Clock | None,
-    ids: Callable[[str], str] | None,
-) -> None:
-    """Fills an empty execution from its records."""
-    from ..reading import Reader
-
-    fields.execution_id(id)
-    schema_version, version = fields.asked(schema_version, version)
-    prev = journal.NO_DIGEST
-    index = -1
-    for index, record in enumerate(records):
-        body = record if isinstance(record, bytes) else _body(index, record)
-        try:
-            seq, before, at, kind, values = Reader(body).record()
-        except Newer as newer:
-            errors.replay_newer(newer.found, FORMAT)
-        except Malformed:
-            errors.not_a_record(index)
-        if not isinstance(record, bytes) and not _beside(record, seq, at, kind):
-            errors.columns_differ(index)
-        if seq != index:
-            errors.seq_differs(index, index, seq)
-        if before != prev:
-            errors.chain_broken(index)
-        if (kind == "created") != (index == 0):
-            errors.header_misplaced(index)
-        try:
-            fields.check(kind, values)
-            if index:
-                _step(ex, at, kind, values)
-            else:
-                _begin(ex, id, at, values, schema_version, clock, ids)
-        except (errors.SchemaMismatch, errors.ReplayError):
-            raise
-        except errors.StepwellError as error:
-            errors.replay(index, str(error))
-        prev = journal.digest(body)
-    if index < 0:
-        errors.journal_empty()
-    if version is not None and version != ex._version:
-        errors.journal_length(index, ex._version, version)
-    ex._head = prev
-
-
-def _body(index: int, record: object) -> bytes:
-    if not isinstance(record, tuple) or len(record) != 4 or not isinstance(record[3], bytes):
-        errors.not_record_columns(index)
-    return record[3]
-
-
-def _beside(record: "Record", seq: int, at: int, kind: str) -> bool:
-    """Whether what a store keeps beside the body is what the body says, in type too."""
-    columns = record[:3]
-    return columns == (seq, at, kind) and [type(column) for column in columns] == [int, int, str]
-
-
-def _begin(
-    ex: "Execution",
-    id: str,
-    at: int,
-    values: Fields,
-    schema_version: str | None,
-    clock: Clock | None,
-    ids: Callable[[str], str] | None,
-) -> None:
-    if values["id"] != id:
-        errors.other_execution(values["id"], id)
-    recorded = values.get("schema_version")
-    if schema_version is not None and recorded != schema_version:
-        errors.schema_mismatch(recorded, schema_version)
-    ex._begin(values, at, clock, ids)
-
-
-def _step(ex: "Execution", at: int, kind: str, values: Fields) -> None:
-    if at < ex._last:
-        errors.time_backwards(at, ex._last)
-    reduce(ex, kind, at, values)
-    ex._last = at
-    ex._version += 1
-
-
 # --- the whole execution ------------------------------------------------------------------------------------------
 
 
-_DESCRIPTION = ("name", "type", "key", "parent_step_id", "input", "source", "callable_id", "place")
-_MORE = ("retry_at", "error", "reason", "usage", "attempts")
+_RARE = (*DESCRIPTION, "retry_at", "error", "reason", "usage", "attempts")
 
 
-def _step_fields(step: Step) -> Fields:
-    found = {
-        "id": step._id,
-        **{name: step._made.get(name) for name in _DESCRIPTION},
-        **{name: step._rest(name) for name in _MORE},
-        "state": step._state,
-        "attempt": step._attempt,
-        "scheduled_at": step._scheduled,
-        "started_at": step._started,
-        "tried_at": step._tried,
-        "ended_at": step._ended,
-        "output": step._output,
-    }
-    return {name: value for name, value in found.items() if value is not None}
+def _steps(ex: "Execution") -> Iterator[Fields]:
+    """The fields of each step that are there."""
+    columns = ex._columns
+    rare = [(field, columns.more[field]) for field in _RARE if columns.more[field]]
+    tried = columns.more["tried"]
+    ids = columns.lookup.ids(range(len(columns)))
+    names, states, attempts, outputs = columns.names, columns.states, columns.attempt, columns.outputs
+    for index, step_id in enumerate(ids):
+        found: Fields = {
+            "id": step_id,
+            "name": names[index],
+            "state": _STATE_NAMES[states[index]],
+            "attempt": attempts[index],
+            "scheduled_at": columns.scheduled[index],
+            "output": outputs[index],
+        }
+        if columns.started[index] != ABSENT:
+            found["started_at"] = columns.started[index]
+            found["tried_at"] = tried.get(index) or columns.started[index]
+        if columns.ended[index] != ABSENT:
+            found["ended_at"] = columns.ended[index]
+        for field, column in rare:
+            if index in column:
+                found[field] = column[index]
+        yield found
 
 
 def _fields(ex: "Execution") -> Fields:
@@ -182,7 +108,7 @@ def _fields(ex: "Execution") -> Fields:
         "ended_at": ex._ended,
         "output": ex._output,
         "error": ex._error,
-        "steps": [_step_fields(step) for step in ex._order],
+        "steps": _steps(ex),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -195,7 +121,7 @@ def state(ex: "Execution") -> bytes:
 
 def dump(ex: "Execution") -> bytes:
     """`to_json`."""
-    pending = [journal.write_action(kind, at, values) for at, kind, values in _pending(ex)]
+    pending = [action for _, kind, action in undrained(ex) if kind != "created"]
     return journal.write_snapshot({**_fields(ex), "head": ex._head, "pending": pending})
 
 
@@ -222,29 +148,26 @@ def load(ex: "Execution", data: bytes, clock: Clock | None, ids: Callable[[str],
     ex._ended = values.get("ended_at")
     ex._output = values.get("output")
     ex._error = values.get("error")
-    for index, found in enumerate(values["steps"]):
-        step = _loaded(ex, index, found)
-        ex._steps[step._id] = step
-        ex._order.append(step)
-        ex._open += not step.is_terminal
-        for counter, amount in (step._rest("usage") or {}).items():
+    for step in values["steps"]:
+        _restore(ex._columns, step)
+        for counter, amount in step.get("usage", {}).items():
             ex._usage[counter] = ex._usage.get(counter, 0) + amount
     for at, kind, found, _ in values["pending"]:
         ex._pending += (at, kind, found)
 
 
-def _loaded(ex: "Execution", index: int, found: Fields) -> Step:
-    description = {name: found[name] for name in _DESCRIPTION if name in found}
-    step = made(ex, index, {"step_id": found["id"], **description}, found["state"], found["scheduled_at"])
-    step._attempt = found["attempt"]
-    step._started = found.get("started_at")
-    step._ended = found.get("ended_at")
-    step._output = found.get("output")
-    more = {name: found[name] for name in _MORE if name in found}
-    if found.get("tried_at") != step._started:
-        more["tried"] = found["tried_at"]
-    step._more = more or None
-    return step
+def _restore(columns: Columns, step: Fields) -> None:
+    described = {field: step[field] for field in DESCRIPTION if field in step}
+    made = {"step_id": step["id"], "name": step["name"], **described}
+    index = columns.add(made, CODES[step["state"]], step["scheduled_at"], step["attempt"])
+    columns.started[index] = step.get("started_at", ABSENT)
+    columns.ended[index] = step.get("ended_at", ABSENT)
+    columns.outputs[index] = step.get("output")
+    for field in _RARE:
+        if field in step:
+            columns.more[field][index] = step[field]
+    if step.get("tried_at") != step.get("started_at"):
+        columns.more["tried"][index] = step["tried_at"]
 
 
 def _check(values: Fields) -> None:

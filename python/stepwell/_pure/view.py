@@ -4,12 +4,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .. import encoding, model
-from .._spec import EXECUTION_ACTIONS, EXECUTION_TERMINAL, INITIAL, ExecutionState, WaitReason
+from .._spec import EXECUTION_ACTIONS, EXECUTION_TERMINAL, INITIAL, ExecutionState, StepState, WaitReason
 from ..clock import from_ns
 from ..failures import ExecutionError
 from ..fields import MICRO
+from ..journal import Run
 from ..steps import Steps
-from .step import Step
+from .columns import STATES, Columns, chosen, durations, of
+from .lookup import Indices, joined
+from .step import Step, view
 
 if TYPE_CHECKING:
     from _thread import LockType
@@ -22,6 +25,7 @@ class View:
 
     if TYPE_CHECKING:
         _blueprint: str | None
+        _columns: Columns
         _created: int
         _ended: int | None
         _error: bytes | None
@@ -30,14 +34,12 @@ class View:
         _input: bytes | None
         _key: str | None
         _lock: LockType
-        _order: list[Step]
         _output: bytes | None
         _parent: model.ParentLink | None
         _reason: str | None
         _schema_version: str | None
         _started: int | None
         _state: str
-        _steps: dict[str, Step]
         _tenant: str | None
         _usage: dict[str, int]
         _version: int
@@ -84,7 +86,7 @@ class View:
     def step_order(self) -> list[str]:
         """The ids of the steps in the order in which they were made: a new list on each read."""
         with self._lock:
-            return [step._id for step in self._order]
+            return self._columns.lookup.ids(range(len(self._columns)))
 
     @property
     def schema_version(self) -> str | None:
@@ -171,8 +173,76 @@ class View:
 
     def get_step(self, step_id: str) -> Step | None:
         """The step with this id, a live view; `None` if there is none."""
-        return self._steps.get(step_id) if isinstance(step_id, str) else None
+        if not isinstance(step_id, str):
+            return None
+        text = str.__str__(step_id)
+        index = self._columns.lookup.find(text)
+        return None if index is None else view(self, index, text)  # type: ignore[arg-type]
 
     def get_step_mut(self, step_id: str) -> Step | None:
         """The same live view as `get_step`: a step changes only through the methods of its execution."""
         return self.get_step(step_id)
+
+    # --- what `steps` reads without a loop over the steps ---
+
+    def _step_count(self) -> int:
+        with self._lock:  # not those that `apply_many` may yet take back
+            return len(self._columns)
+
+    def _step_at(self, index: int) -> Step:
+        if not 0 <= index < len(self._columns):
+            raise IndexError("step index out of range")
+        return view(self, index)  # type: ignore[arg-type]
+
+    def _states(self, at: Indices) -> list[StepState]:
+        with self._lock:
+            codes = self._columns.states_at(at)
+        return [*map(STATES.__getitem__, codes)]
+
+    def _durations(self, at: Indices) -> list[int | None]:
+        with self._lock:
+            started, ended = of(self._columns.started, at), of(self._columns.ended, at)
+        return durations(started, ended, self._now())
+
+    def _counts(self, at: Indices) -> dict[StepState, int]:
+        with self._lock:
+            if at == range(len(self._columns)):
+                counts = list(self._columns.counts)
+            else:
+                codes = self._columns.states_at(at)
+                counts = [codes.count(code) for code in range(len(STATES))]
+        return dict(zip(STATES, counts, strict=True))
+
+    def _pick(
+        self, at: Indices, states: tuple[str, ...] | None, name: str | None, type: str | None
+    ) -> Indices:
+        with self._lock:
+            columns = self._columns
+            if states is not None:
+                at = columns.in_states(states, at)
+            if name is not None:
+                at = chosen(at, map(name.__eq__, of(columns.names, at)))
+            if type is not None:
+                types = columns.more["type"]
+                at = chosen(at, [types.get(index, "function") == type for index in at])
+        return at if isinstance(at, range) else joined([at])
+
+    def _slowest(self, at: Indices, n: int) -> Indices:
+        from heapq import nlargest
+
+        taken = self._durations(at)
+        began = [position for position, duration in enumerate(taken) if duration is not None]
+        return joined([[at[position] for position in nlargest(n, began, key=taken.__getitem__)]])  # type: ignore[arg-type]
+
+    def _ids(self, at: Indices) -> list[str]:
+        with self._lock:
+            return self._columns.lookup.ids(at)
+
+    def _runs(self, at: Indices) -> list[Run]:
+        with self._lock:
+            return self._columns.lookup.runs(at)
+
+    def _arrow(self, at: Indices) -> object:
+        from .arrow import stream
+
+        return stream(self, at)  # type: ignore[arg-type]

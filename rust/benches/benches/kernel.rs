@@ -13,9 +13,9 @@ fn check() {
     let id = recorder.execution.header().id;
     let before = recorder.execution.to_json(false);
     assert_eq!(recorder.execution.steps().len(), STEPS);
-    assert_eq!(recorder.execution.status().open, 0);
+    assert_eq!(recorder.execution.steps().open(), 0);
     let records = recorder.execution.drain();
-    assert_eq!(records.len(), 2 * STEPS + 2);
+    assert_eq!(records.iter().len(), 2 * STEPS + 2);
     assert_eq!(replayed(id, &records).expect("an answer").to_json(false), before);
     let json = recorder.execution.to_json(true);
     let again = Execution::from_json(&json).expect("an answer");
@@ -48,7 +48,7 @@ fn kernel(criterion: &mut Criterion) {
     group.finish();
 
     let mut group = criterion.benchmark_group("per record");
-    group.throughput(Throughput::Elements(records.len() as u64));
+    group.throughput(Throughput::Elements(records.iter().len() as u64));
     group.bench_function("drain", |bench| {
         bench.iter_batched(
             || recorded().expect("an answer"),

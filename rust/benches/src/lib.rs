@@ -1,7 +1,7 @@
 //! The work that the benchmarks of the domain crate do: what `benches/workload.py` does, without Python.
 
 use stepwell_core::spec::Kind;
-use stepwell_core::{Error, Execution, Fields, Header, Id, IdSource, Record, Replay, ReplayFault};
+use stepwell_core::{Drained, Error, Execution, Fields, Header, Id, IdSource, Replay, ReplayFault};
 
 /// How many steps an execution of the benchmarks has.
 pub const STEPS: usize = 100_000;
@@ -19,7 +19,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// An execution that runs.
-    pub fn new() -> Result<Recorder, Error> {
+    pub fn new() -> Result<Recorder, Box<Error>> {
         let mut ids = IdSource::default();
         let header = Header {
             id: ids.next(START / 1_000_000, |bytes| bytes.fill(7)),
@@ -36,13 +36,13 @@ impl Recorder {
         Ok(recorder)
     }
 
-    fn apply(&mut self, fields: &Fields<'_>) -> Result<(), Error> {
+    fn apply(&mut self, fields: &Fields<'_>) -> Result<(), Box<Error>> {
         self.now += STEP_NS;
         self.execution.apply(fields, None, self.now).map(|_| ())
     }
 
     /// Starts a step.
-    pub fn start(&mut self) -> Result<Id, Error> {
+    pub fn start(&mut self) -> Result<Id, Box<Error>> {
         let id = self.ids.next(self.now / 1_000_000, |bytes| bytes.fill(7));
         let mut fields = Fields::new(Kind::StepStarted);
         fields.step = Some(id);
@@ -52,7 +52,7 @@ impl Recorder {
     }
 
     /// Completes a step with a short text.
-    pub fn complete(&mut self, id: Id) -> Result<(), Error> {
+    pub fn complete(&mut self, id: Id) -> Result<(), Box<Error>> {
         let mut fields = Fields::new(Kind::StepCompleted);
         fields.step = Some(id);
         fields.output = Some("\"ok 12345\"");
@@ -60,7 +60,7 @@ impl Recorder {
     }
 
     /// Starts and completes so many steps, one by one.
-    pub fn steps(&mut self, count: usize) -> Result<(), Error> {
+    pub fn steps(&mut self, count: usize) -> Result<(), Box<Error>> {
         for _ in 0..count {
             let id = self.start()?;
             self.complete(id)?;
@@ -69,24 +69,24 @@ impl Recorder {
     }
 
     /// Pauses and resumes.
-    pub fn pause_and_resume(&mut self) -> Result<(), Error> {
+    pub fn pause_and_resume(&mut self) -> Result<(), Box<Error>> {
         self.apply(&Fields::new(Kind::Pause))?;
         self.apply(&Fields::new(Kind::Resume))
     }
 }
 
 /// An execution with all its steps, not drained yet.
-pub fn recorded() -> Result<Recorder, Error> {
+pub fn recorded() -> Result<Recorder, Box<Error>> {
     let mut recorder = Recorder::new()?;
     recorder.steps(STEPS)?;
     Ok(recorder)
 }
 
 /// The execution that wrote these records.
-pub fn replayed(id: Id, records: &[Record]) -> Result<Execution, ReplayFault> {
+pub fn replayed(id: Id, records: &Drained) -> Result<Execution, ReplayFault> {
     let mut replay = Replay::new(id, None);
-    for record in records {
-        replay.take(&record.body, Some((record.seq, record.at, record.kind.name())))?;
+    for (beside, body) in records.iter() {
+        replay.take(body, Some(Some(beside)))?;
     }
     replay.finish(None)
 }

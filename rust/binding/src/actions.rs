@@ -2,13 +2,19 @@
 
 use pyo3::prelude::*;
 use stepwell_core::spec::{Kind, StepType, WaitReason};
-use stepwell_core::{Fields, Id, Touched};
+use stepwell_core::{Fields, Id};
 
 use crate::bridge::{self, Import};
 use crate::execution::Execution;
 use crate::step::Step;
 
 static MICROS: Import = Import::new("stepwell.fields", "micros");
+
+// The actions without fields, made once.
+static PLAN: Fields<'static> = Fields::new(Kind::Plan);
+static START: Fields<'static> = Fields::new(Kind::Start);
+static PAUSE: Fields<'static> = Fields::new(Kind::Pause);
+static RESUME: Fields<'static> = Fields::new(Kind::Resume);
 
 pub type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
@@ -64,14 +70,20 @@ fn step_ref<'a, 'py>(
 }
 
 impl Execution {
-    fn act(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<Touched> {
+    fn act(slf: &Bound<'_, Execution>, fields: &Fields<'_>) -> PyResult<()> {
         let now = slf.get().clock_now(slf.py())?;
-        Execution::act_at(slf, fields, now)
+        Execution::act_at(slf, fields, now).map(|_| ())
     }
 
-    fn act_at(slf: &Bound<'_, Execution>, fields: &Fields<'_>, now: i64) -> PyResult<Touched> {
-        let (py, this) = (slf.py(), slf.get());
-        this.change(py, |core| core.apply(fields, None, now)).map(|(_, touched)| touched)
+    /// Applies an action, and says which step it was about.
+    fn act_at(
+        slf: &Bound<'_, Execution>,
+        fields: &Fields<'_>,
+        now: i64,
+    ) -> PyResult<Option<usize>> {
+        slf.get().change(slf.py(), |core| {
+            core.apply(fields, None, now).map(|(_, touched)| touched.index())
+        })
     }
 
     /// Applies an action of a step that must be named.
@@ -118,9 +130,7 @@ impl Execution {
         let now = now.map_or_else(|| this.clock_now(py), Ok)?;
         match (Execution::act_at(slf, &fields, now)?, step) {
             (_, StepRef::View(step)) => Ok(step.clone()),
-            (Touched::One(index), _) => {
-                Bound::new(py, Step { execution: slf.clone().unbind(), index, id })
-            }
+            (Some(index), _) => Bound::new(py, Step { execution: slf.clone().unbind(), index, id }),
             _ => Err(bridge::refuse(py, "internal", ("no step was touched",))),
         }
     }
@@ -130,25 +140,28 @@ impl Execution {
 impl Execution {
     /// Begins with planning.
     fn plan(slf: &Bound<'_, Execution>) -> PyResult<()> {
-        Execution::act(slf, &Fields::new(Kind::Plan)).map(|_| ())
+        Execution::act(slf, &PLAN)
     }
 
     /// Begins to run.
     fn start(slf: &Bound<'_, Execution>) -> PyResult<()> {
-        Execution::act(slf, &Fields::new(Kind::Start)).map(|_| ())
+        Execution::act(slf, &START)
     }
 
     /// Pauses: steps that run may still end, none starts.
     #[pyo3(signature = (reason=None))]
     fn pause(slf: &Bound<'_, Execution>, reason: Given<'_, '_>) -> PyResult<()> {
+        let Some(reason) = given(reason) else {
+            return Execution::act(slf, &PAUSE);
+        };
         let mut fields = Fields::new(Kind::Pause);
-        fields.reason = reason.map(|reason| bridge::note("reason", reason)).transpose()?;
-        Execution::act(slf, &fields).map(|_| ())
+        fields.reason = Some(bridge::note("reason", reason)?);
+        Execution::act(slf, &fields)
     }
 
     /// Goes back to where it was paused from, or from waiting to running.
     fn resume(slf: &Bound<'_, Execution>) -> PyResult<()> {
-        Execution::act(slf, &Fields::new(Kind::Resume)).map(|_| ())
+        Execution::act(slf, &RESUME)
     }
 
     /// Waits for something outside, for one of the `WaitReason`s.
@@ -159,7 +172,7 @@ impl Execution {
         let mut fields = Fields::new(Kind::Wait);
         fields.wait =
             Some(bridge::choice("reason", reason, &WaitReason::NAMES, WaitReason::parse)?);
-        Execution::act(slf, &fields).map(|_| ())
+        Execution::act(slf, &fields)
     }
 
     /// What it waited for is there; where it names an open wait step, that step completes with the payload.
@@ -173,7 +186,7 @@ impl Execution {
         fields.step = step_ref(slf, step_id)?.id()?;
         let payload = bridge::payload(payload)?;
         fields.output = payload.as_ref().map(|payload| payload.text()).transpose()?;
-        Execution::act(slf, &fields).map(|_| ())
+        Execution::act(slf, &fields)
     }
 
     /// Ends well. Raises `OpenSteps` while a step is pending or running.
@@ -182,7 +195,7 @@ impl Execution {
         let output = bridge::payload(output)?;
         let mut fields = Fields::new(Kind::Complete);
         fields.output = output.as_ref().map(|output| output.text()).transpose()?;
-        Execution::act(slf, &fields).map(|_| ())
+        Execution::act(slf, &fields)
     }
 
     /// Ends with an error; open steps are cancelled.
@@ -193,7 +206,7 @@ impl Execution {
         let error = bridge::encoded("error", error)?;
         let mut fields = Fields::new(Kind::Fail);
         fields.error = Some(error.text()?);
-        Execution::act(slf, &fields).map(|_| ())
+        Execution::act(slf, &fields)
     }
 
     /// Ends because somebody wants so; open steps are cancelled.
@@ -201,7 +214,7 @@ impl Execution {
     fn cancel(slf: &Bound<'_, Execution>, reason: Given<'_, '_>) -> PyResult<()> {
         let mut fields = Fields::new(Kind::Cancel);
         fields.reason = reason.map(|reason| bridge::note("reason", reason)).transpose()?;
-        Execution::act(slf, &fields).map(|_| ())
+        Execution::act(slf, &fields)
     }
 
     /// Makes a step that is to start later, and returns it.

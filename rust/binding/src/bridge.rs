@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use pyo3::exceptions::PyAttributeError;
+use arrayvec::ArrayString;
+use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
@@ -51,6 +52,11 @@ pub fn refuse<'py>(py: Python<'py>, name: &str, args: impl pyo3::call::PyCallArg
 /// The id of a step as text.
 pub fn step_text(id: Id) -> String {
     id.text("step")
+}
+
+/// The same as Python has it.
+pub fn step_id(py: Python<'_>, id: Id) -> PyResult<Bound<'_, PyString>> {
+    PyString::from_bytes(py, &id.step_text())
 }
 
 /// A text argument that can be read, or the refusal for one that cannot.
@@ -124,18 +130,26 @@ pub fn choice<T>(
 
 /// A payload as JSON text.
 pub enum Payload<'py> {
+    Short(ArrayString<SHORT>),
     Own(String),
     Shared(Bound<'py, PyBytes>),
 }
 
+/// What short text and its quotes have room in: it needs no memory of its own on its way.
+const SHORT: usize = 62;
+
 impl Payload<'_> {
     pub fn text(&self) -> PyResult<&str> {
         match self {
+            Payload::Short(text) => Ok(text),
             Payload::Own(text) => Ok(text),
-            Payload::Shared(bytes) => std::str::from_utf8(bytes.as_bytes())
-                .map_err(|_| refuse(bytes.py(), "internal", ("a payload that is not UTF-8",))),
+            Payload::Shared(bytes) => utf8(bytes.as_bytes()),
         }
     }
+}
+
+fn utf8(json: &[u8]) -> PyResult<&str> {
+    std::str::from_utf8(json).map_err(|_| PyValueError::new_err("a payload that is not UTF-8"))
 }
 
 /// The JSON of a value; `None` for none. The commonest kinds are written here, the rest by `stepwell.encoding`.
@@ -147,7 +161,7 @@ pub fn payload<'py>(value: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Payloa
         if let Ok(text) = string.to_str()
             && text.len() < MAX_PAYLOAD_BYTES / 6
         {
-            return Ok(Some(Payload::Own(quoted(text)?)));
+            return quoted(text).map(Some);
         }
     } else if let Ok(flag) = value.cast_exact::<PyBool>() {
         let word = if flag.is_true() { "true" } else { "false" };
@@ -160,17 +174,17 @@ pub fn payload<'py>(value: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Payloa
     shared(ENCODE.get(value.py())?.call1((value,))?).map(Some)
 }
 
-fn quoted(text: &str) -> PyResult<String> {
-    if stepwell_core::is_plain(text) {
-        let mut json = String::with_capacity(text.len() + 2);
+fn quoted<'py>(text: &str) -> PyResult<Payload<'py>> {
+    if text.len() + 2 <= SHORT && stepwell_core::is_plain(text) {
+        let mut json = ArrayString::new();
         json.push('"');
         json.push_str(text);
         json.push('"');
-        return Ok(json);
+        return Ok(Payload::Short(json));
     }
     let mut json = Vec::with_capacity(text.len() + 16);
     push_string(&mut json, text);
-    Ok(String::from_utf8(json)?)
+    Ok(Payload::Own(String::from_utf8(json)?))
 }
 
 /// The JSON of an `error` or of a `source`.
@@ -213,13 +227,17 @@ impl Members {
         Members { name, names, cell: PyOnceLock::new() }
     }
 
-    pub fn get<'py>(&self, py: Python<'py>, position: usize) -> PyResult<Bound<'py, PyAny>> {
+    pub fn all(&self, py: Python<'_>) -> PyResult<&[Py<PyAny>]> {
         let members = self.cell.get_or_try_init(py, || {
             let class = py.import("stepwell._spec")?.getattr(self.name)?;
             let members = self.names.iter().map(|name| class.call1((*name,)).map(Bound::unbind));
             members.collect::<PyResult<Vec<_>>>()
-        })?;
-        let member = members.get(position);
+        });
+        members.map(Vec::as_slice)
+    }
+
+    pub fn get<'py>(&self, py: Python<'py>, position: usize) -> PyResult<Bound<'py, PyAny>> {
+        let member = self.all(py)?.get(position);
         member
             .map(|member| member.bind(py).clone())
             .ok_or_else(|| refuse(py, "internal", ("a member",)))

@@ -33,7 +33,7 @@ pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
         Error::StepNameDiffers { id, expected, given } => {
             refuse(py, "step_name_differs", (step_text(*id), expected, given))
         }
-        Error::At { index, error } => indexed(py, *index, error),
+        Error::At { index, id, error } => indexed(py, *index, *id, error),
         Error::QuotaExceeded { limit, used, maximum } => {
             refuse(py, "quota_exceeded", (*limit, *used, *maximum))
         }
@@ -72,9 +72,20 @@ fn about_step(py: Python<'_>, function: &str, id: Id) -> PyErr {
     refuse(py, function, (step_text(id),))
 }
 
-fn indexed(py: Python<'_>, index: usize, error: &Error) -> PyErr {
-    let raised = raise(py, error);
-    match raised.value(py).setattr("index", index) {
+/// The refusal of an element: at this position, about this step.
+fn indexed(py: Python<'_>, index: usize, id: Option<Id>, error: &Error) -> PyErr {
+    let raised = match (error, id) {
+        (Error::QuotaExceeded { limit, used, maximum }, Some(id)) => {
+            refuse(py, "quota_exceeded", (*limit, *used, *maximum, step_text(id)))
+        }
+        _ => raise(py, error),
+    };
+    let value = raised.value(py);
+    let told = value.setattr("index", index).and_then(|()| match id {
+        Some(id) if value.getattr("step_id")?.is_none() => value.setattr("step_id", step_text(id)),
+        _ => Ok(()),
+    });
+    match told {
         Ok(()) => raised,
         Err(error) => error,
     }
@@ -100,6 +111,7 @@ pub fn raise_replay(
             return refuse(py, "seq_differs", (index, *expected, *found));
         }
         ReplayFault::Digest => return refuse(py, "chain_broken", (index,)),
+        ReplayFault::SnapshotDiffers => return refuse(py, "snapshot_differs", (index,)),
         ReplayFault::HeaderPlace => return refuse(py, "header_misplaced", (index,)),
         ReplayFault::OtherExecution { found } => {
             let (found, id) = (found.text("exec"), id.text("exec"));

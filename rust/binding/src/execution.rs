@@ -71,41 +71,61 @@ impl Execution {
 
     /// Runs something on the core under its lock. No Python runs in there. A panic is an `InternalError`, and so is
     /// every later use of what it may have left half done.
-    fn locked<T>(&self, py: Python<'_>, run: impl FnOnce(&mut Core) -> T) -> PyResult<T> {
+    fn locked(&self, py: Python<'_>, run: impl FnOnce(&mut Core)) -> PyResult<()> {
         let done = catch_unwind(AssertUnwindSafe(|| {
             let mut core: MutexGuard<'_, Core> = self.core.lock_py_attached(py).ok()?;
-            Some(run(&mut core))
+            run(&mut core);
+            Some(())
         }));
         match done {
-            Ok(Some(found)) => Ok(found),
+            Ok(Some(())) => Ok(()),
             Ok(None) => Err(bridge::refuse(py, "internal", ("the execution broke before",))),
-            Err(_) => Err(bridge::refuse(py, "internal", ("the core panicked",))),
+            Err(_) => Err(panicked(py)),
         }
     }
 
     pub fn read<T>(&self, py: Python<'_>, read: impl FnOnce(&Core) -> T) -> PyResult<T> {
-        self.locked(py, |core| read(core))
+        let mut found = None;
+        self.locked(py, |core| found = Some(read(core)))?;
+        found.ok_or_else(|| panicked(py))
+    }
+
+    /// The same without the interpreter lock, for what takes long.
+    pub fn read_detached<T: Send>(
+        &self,
+        py: Python<'_>,
+        read: impl FnOnce(&Core) -> T + Send,
+    ) -> PyResult<T> {
+        self.change_detached(py, |core| Ok(read(core)))
     }
 
     /// Changes the core; a refusal becomes its exception, and warnings of limits are given after the lock is released.
     pub fn change<T>(
         &self,
         py: Python<'_>,
-        change: impl FnOnce(&mut Core) -> Result<T, stepwell_core::Error>,
+        change: impl FnOnce(&mut Core) -> Result<T, Box<stepwell_core::Error>>,
     ) -> PyResult<T> {
-        let (done, warned) = self.locked(py, |core| (change(core), core.has_warnings()))?;
-        let done = done.map_err(|error| crate::errors::raise(py, &error))?;
-        if warned {
-            self.warn(py, self.locked(py, Core::take_warnings)?)?;
+        let mut done = None;
+        let mut warnings = Vec::new();
+        self.locked(py, |core| {
+            done = Some(change(core));
+            if core.has_warnings() {
+                warnings = core.take_warnings();
+            }
+        })?;
+        match done {
+            Some(Ok(done)) if warnings.is_empty() => Ok(done),
+            Some(Ok(done)) => self.warn(py, warnings).map(|()| done),
+            Some(Err(error)) => Err(crate::errors::raise(py, &error)),
+            None => Err(panicked(py)),
         }
-        Ok(done)
     }
 
     /// The same without the interpreter lock, for what takes long.
     pub fn change_detached<T: Send>(
         &self,
         py: Python<'_>,
-        change: impl FnOnce(&mut Core) -> Result<T, stepwell_core::Error> + Send,
+        change: impl FnOnce(&mut Core) -> Result<T, Box<stepwell_core::Error>> + Send,
     ) -> PyResult<T> {
         let done = py.detach(|| {
             catch_unwind(AssertUnwindSafe(|| {
@@ -115,7 +135,7 @@ impl Execution {
         });
         let (done, warnings) = match done {
             Ok(Some(found)) => found,
-            _ => return Err(bridge::refuse(py, "internal", ("the core panicked",))),
+            _ => return Err(panicked(py)),
         };
         let done = done.map_err(|error| crate::errors::raise(py, &error))?;
         self.warn(py, warnings)?;
@@ -168,6 +188,10 @@ impl Execution {
     pub fn context<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.context.as_ref().map(|context| context.bind(py).clone())
     }
+}
+
+fn panicked(py: Python<'_>) -> PyErr {
+    bridge::refuse(py, "internal", ("the core panicked",))
 }
 
 /// The limits of a tenant's context.
@@ -350,7 +374,7 @@ impl Execution {
     /// The view of a step.
     pub fn view(slf: &Bound<'_, Execution>, index: usize) -> PyResult<Step> {
         let this = slf.get();
-        let id = this.read(slf.py(), |core| core.steps().get(index).map(|step| step.id))?;
+        let id = this.read(slf.py(), |core| core.steps().id(index))?;
         match id {
             Some(id) => Ok(Step { execution: slf.clone().unbind(), index, id }),
             None => Err(pyo3::exceptions::PyIndexError::new_err("step index out of range")),

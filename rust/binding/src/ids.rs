@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
-use stepwell_core::Id;
+use stepwell_core::{Id, Run};
 
 use crate::clock;
 
@@ -68,6 +68,11 @@ fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 /// A new id of the process's source, at this time in UTC ns.
 pub fn new_id(at: i64) -> PyResult<Id> {
     draw(&mut lock(&PROCESS), at / 1_000_000, None)
+}
+
+/// So many consecutive ones.
+pub fn new_run(at: i64, count: u32) -> PyResult<Run> {
+    Ok((draw(&mut lock(&PROCESS), at / 1_000_000, Some(count))?, count))
 }
 
 /// Makes every source start afresh, in a child of `fork`.

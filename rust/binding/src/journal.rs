@@ -1,11 +1,13 @@
 //! The methods of `Execution` about its journal and about itself as a whole.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyByteArray, PyBytes, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType};
 use stepwell_core::spec::Kind;
-use stepwell_core::{Execution as Core, Id, Replay, ReplayFault, read_action, runs_of};
+use stepwell_core::{Beside, Execution as Core, Id, Replay, ReplayFault, read_action};
 
 use crate::bridge::{self, Import};
 use crate::errors::{raise, raise_replay};
@@ -42,17 +44,21 @@ fn json<'py>(action: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     Ok(action.call_method0("to_json")?.cast_into::<PyBytes>()?)
 }
 
-/// A record as a store gives it back: its body, and what stands beside it.
-struct Given4<'py> {
-    body: Bound<'py, PyBytes>,
-    columns: Option<Bound<'py, PyTuple>>,
+/// Records as a store gives them back.
+#[derive(Default)]
+struct Rows<'py> {
+    bodies: Vec<Bound<'py, PyBytes>>,
+    /// What stands beside each, as far as one of them has something; of what cannot stand there nothing is left.
+    beside: Vec<Option<Option<Beside>>>,
 }
 
-fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
+/// Adds the record at this position.
+fn add<'py>(rows: &mut Rows<'py>, index: usize, record: Bound<'py, PyAny>) -> PyResult<()> {
     let py = record.py();
     let record = match record.cast_into::<PyBytes>() {
         Ok(body) => {
-            return Ok(Given4 { body, columns: None });
+            rows.bodies.push(body);
+            return Ok(());
         }
         Err(error) => error.into_inner(),
     };
@@ -60,42 +66,127 @@ fn record<'py>(index: i64, record: Bound<'py, PyAny>) -> PyResult<Given4<'py>> {
         && columns.len() == 4
         && let Ok(body) = columns.get_item(3)?.cast_into::<PyBytes>()
     {
-        return Ok(Given4 { body, columns: Some(columns) });
+        rows.beside.resize(rows.bodies.len(), None);
+        rows.beside.push(Some(beside(&columns)));
+        rows.bodies.push(body);
+        return Ok(());
     }
     Err(bridge::refuse(py, "not_record_columns", (index,)))
 }
 
-/// What stands beside the body of a record; what is not of its type is as good as another value.
-fn beside(columns: &Bound<'_, PyTuple>) -> (i64, i64, String) {
+/// Replays them without the interpreter lock, and lets go of them.
+fn take(
+    py: Python<'_>,
+    rows: &mut Rows<'_>,
+    replay: &mut Replay,
+) -> PyResult<Result<(), ReplayFault>> {
+    let bodies: Vec<&[u8]> = rows.bodies.iter().map(|body| body.as_bytes()).collect();
+    let beside = std::mem::take(&mut rows.beside);
+    let taken = detached(py, || {
+        bodies.iter().enumerate().try_for_each(|(position, body)| {
+            replay.take(body, beside.get(position).copied().flatten())
+        })
+    });
+    rows.bodies.clear();
+    taken
+}
+
+/// `None` for what is not of its type or no kind: it is as good as another value.
+fn beside(columns: &Bound<'_, PyTuple>) -> Option<Beside> {
     let whole = |position: usize| {
-        columns.get_item(position).is_ok_and(|item| item.is_exact_instance_of::<PyInt>())
+        let item = columns.get_item(position).ok()?;
+        item.is_exact_instance_of::<PyInt>().then(|| item.extract().ok()).flatten()
     };
-    if whole(0) && whole(1) {
-        columns.get_slice(0, 3).extract().unwrap_or((-1, -1, String::new()))
-    } else {
-        (-1, -1, String::new())
+    let kind = columns.get_item(2).ok()?.cast_into_exact::<PyString>().ok()?;
+    Some(Beside { seq: whole(0)?, at: whole(1)?, kind: Kind::parse(kind.to_str().ok()?)? })
+}
+
+/// How many records are read between two looks at the interpreter.
+const BATCH: usize = 64;
+
+/// Takes records from an iterable.
+fn take_each<'py>(
+    replay: &mut Replay,
+    records: &Bound<'py, PyAny>,
+) -> PyResult<Result<(), ReplayFault>> {
+    let py = records.py();
+    let mut rows = Rows::default();
+    let mut end = Ok(());
+    for item in records.try_iter()? {
+        let index = replay.taken() + rows.bodies.len();
+        end = item.and_then(|item| add(&mut rows, index, item));
+        if end.is_err() {
+            break;
+        }
+        if rows.bodies.len() == BATCH {
+            let taken = take(py, &mut rows, replay)?;
+            if taken.is_err() {
+                return Ok(taken);
+            }
+        }
     }
+    // What comes before a record that cannot be read is replayed first.
+    let taken = take(py, &mut rows, replay)?;
+    if taken.is_ok() { end.map(Ok) } else { Ok(taken) }
+}
+
+/// Runs something that takes long without the interpreter lock. A panic is an `InternalError`.
+fn detached<T: Send>(py: Python<'_>, run: impl FnOnce() -> T + Send) -> PyResult<T> {
+    let done = py.detach(|| catch_unwind(AssertUnwindSafe(run)));
+    done.map_err(|_| bridge::refuse(py, "internal", ("the core panicked",)))
+}
+
+/// A buffer's bytes: bytes as they are, of anything else a copy that nobody changes meanwhile.
+fn buffer<'py>(records: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    if let Ok(bytes) = records.cast::<PyBytes>() {
+        return Ok(Some(bytes.clone()));
+    }
+    if records.is_instance_of::<PyByteArray>() || records.is_instance_of::<PyMemoryView>() {
+        let bytes = records.py().get_type::<PyBytes>().call1((records,))?;
+        return Ok(Some(bytes.cast_into::<PyBytes>()?));
+    }
+    Ok(None)
 }
 
 fn replayed(
     id: Id,
     records: &Bound<'_, PyAny>,
+    snapshot: Given<'_, '_>,
     schema_version: Option<&str>,
     version: Option<i64>,
 ) -> PyResult<Core> {
     let py = records.py();
-    let mut replay = Replay::new(id, schema_version.map(str::to_owned));
-    let raise =
-        |index: i64, fault: &ReplayFault| raise_replay(py, index, fault, id, schema_version);
-    for item in records.try_iter()? {
-        let index = replay.next();
-        let given = record(index, item?)?;
-        let columns = given.columns.map(|columns| beside(&columns));
-        let columns = columns.as_ref().map(|(seq, at, kind)| (*seq, *at, kind.as_str()));
-        replay.take(given.body.as_bytes(), columns).map_err(|fault| raise(index, &fault))?;
-    }
-    let last = (replay.next() - 1).max(0);
+    let raise = |index: usize, fault: &ReplayFault| {
+        raise_replay(py, index as i64, fault, id, schema_version)
+    };
+    let wanted = schema_version.map(str::to_owned);
+    let mut replay = match snapshot.filter(|value| !value.is_none()) {
+        None => Replay::new(id, wanted),
+        Some(snapshot) => {
+            let core = loaded(snapshot)?;
+            Replay::resume(id, wanted, core).map_err(|fault| raise(0, &fault))?
+        }
+    };
+    let taken = match buffer(records)? {
+        None => take_each(&mut replay, records)?,
+        Some(bytes) => {
+            let bytes = bytes.as_bytes();
+            detached(py, || replay.take_all(bytes))?
+        }
+    };
+    taken.map_err(|fault| raise(replay.taken(), &fault))?;
+    let last = replay.taken().saturating_sub(1);
     replay.finish(version).map_err(|fault| raise(last, &fault))
+}
+
+/// What `to_json` wrote.
+fn loaded(data: &Bound<'_, PyAny>) -> PyResult<Core> {
+    let py = data.py();
+    let Ok(bytes) = data.cast::<PyBytes>() else {
+        return Err(bridge::refuse(py, "not_an_execution", ()));
+    };
+    let bytes = bytes.as_bytes();
+    detached(py, || Core::from_json(bytes))?.map_err(|error| raise(py, &error))
 }
 
 #[pymethods]
@@ -173,27 +264,33 @@ impl Execution {
         let Some(records) = records else {
             return Err(bridge::refuse(py, "tenant_required", ("a journal",)));
         };
-        let rows = records.iter().map(|record| {
-            let kind = KINDS.get(py, record.kind)?;
-            (record.seq, record.at, kind, PyBytes::new(py, &record.body)).into_pyobject(py)
+        let rows = records.iter().map(|(Beside { seq, at, kind }, body)| {
+            (seq, at, KINDS.get(py, kind)?, PyBytes::new(py, body)).into_pyobject(py)
         });
         PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// The execution that wrote these records, as `drain` gave them or their bodies alone.
     ///
+    /// The bodies may also be one buffer, each followed by a newline, which the last may lack; an empty one is an
+    /// empty journal. With a `snapshot`, which `to_json` wrote, the records are those after the last one that was
+    /// drained before it: they must be the actions that the snapshot holds as not drained, then go on from it; what
+    /// they do not reach stays as not drained, and there may be none.
+    ///
     /// Where `schema_version` or `version` (the number of actions) is given, the record must have it; where a
     /// `tenant` is given, it must be the recorded one, and the limits of a `TenantContext` hold from here on. Raises
     /// `ReplayError` with the `index` of a record that is corrupt, illegal or out of place, `UnsupportedFormat` for a
-    /// newer format, `SchemaMismatch` for another schema version.
+    /// newer format, `SchemaMismatch` for another schema version, `ValidationError` for what is no snapshot.
     #[classmethod]
-    #[pyo3(signature = (id, records, schema_version=None, *, version=None, tenant=None, clock=None, ids=None))]
+    #[pyo3(signature = (id, records, schema_version=None, *, version=None, snapshot=None, tenant=None, clock=None, ids=None))]
+    #[allow(clippy::too_many_arguments)]
     fn replay<'py>(
         _cls: &Bound<'py, PyType>,
         id: &Bound<'py, PyAny>,
         records: &Bound<'py, PyAny>,
         schema_version: Given<'_, 'py>,
         version: Given<'_, 'py>,
+        snapshot: Given<'_, 'py>,
         tenant: Given<'_, 'py>,
         clock: Given<'_, 'py>,
         ids: Given<'_, 'py>,
@@ -201,7 +298,7 @@ impl Execution {
         let id = bridge::id(id, "exec")?;
         let asked = ASKED.get(records.py())?.call1((schema_version, version))?;
         let (schema_version, version): (Option<String>, Option<i64>) = asked.extract()?;
-        let core = replayed(id, records, schema_version.as_deref(), version)?;
+        let core = replayed(id, records, snapshot, schema_version.as_deref(), version)?;
         Execution::belonging(records.py(), core, tenant, keep(clock), keep(ids))
     }
 
@@ -222,12 +319,7 @@ impl Execution {
         clock: Given<'_, 'py>,
         ids: Given<'_, 'py>,
     ) -> PyResult<Execution> {
-        let py = cls.py();
-        let Ok(bytes) = data.cast::<PyBytes>() else {
-            return Err(bridge::refuse(py, "not_an_execution", ()));
-        };
-        let core = Core::from_json(bytes.as_bytes()).map_err(|error| raise(py, &error))?;
-        Execution::belonging(py, core, tenant, keep(clock), keep(ids))
+        Execution::belonging(cls.py(), loaded(data)?, tenant, keep(clock), keep(ids))
     }
 
     fn __richcmp__<'py>(
@@ -269,26 +361,8 @@ impl Execution {
         self.__copy__(py)
     }
 
-    // What `stepwell.steps` works with.
-
-    fn _step_at(slf: &Bound<'_, Execution>, index: usize) -> PyResult<Step> {
-        Execution::view(slf, index)
-    }
-
     /// Panics in the core: what the test of that needs.
     fn _panic(&self, py: Python<'_>) -> PyResult<()> {
         self.read(py, |_| std::panic::resume_unwind(Box::new("asked to")))
-    }
-
-    fn _step_count(&self, py: Python<'_>) -> PyResult<usize> {
-        self.read(py, |core| core.steps().len())
-    }
-
-    fn _runs(&self, py: Python<'_>, start: usize, count: usize) -> PyResult<Vec<(String, u32)>> {
-        let runs = self.read(py, |core| {
-            let ids = (start..start + count).filter_map(|index| core.steps().get(index));
-            runs_of(ids.map(|step| step.id))
-        })?;
-        Ok(runs.into_iter().map(|(first, count)| (bridge::step_text(first), count)).collect())
     }
 }

@@ -1,11 +1,14 @@
 //! `stepwell._native`: the kernel for CPython. A thin layer: arguments in, the core's answer out, no logic of its own.
 
 mod actions;
+mod arrow;
 mod bridge;
 mod bulk;
 mod clock;
+mod columns;
 mod errors;
 mod execution;
+mod given;
 mod ids;
 mod journal;
 mod step;

@@ -88,9 +88,9 @@ impl Execution {
     /// The ids of the steps in the order in which they were made: a new list on each read.
     #[getter]
     fn step_order<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let ids: Vec<Id> =
-            self.read(py, |core| core.steps().iter().map(|step| step.id).collect())?;
-        PyList::new(py, ids.into_iter().map(bridge::step_text))
+        let ids: Vec<Id> = self.read(py, |core| core.steps().ids().collect())?;
+        let ids = ids.into_iter().map(|id| bridge::step_id(py, id));
+        PyList::new(py, ids.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// The version of the code and its values that the journal was written with.

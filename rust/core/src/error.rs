@@ -87,6 +87,7 @@ pub enum Error {
     /// An element of a bulk action, or an action of several, was refused.
     At {
         index: usize,
+        id: Option<Id>,
         error: Box<Error>,
     },
     NotAnAction,
@@ -98,8 +99,14 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn at(self, index: usize) -> Error {
-        Error::At { index, error: Box::new(self) }
+    /// Of an action of several.
+    pub(crate) fn at(self, index: usize, id: Option<Id>) -> Error {
+        Error::At { index, id, error: Box::new(self) }
+    }
+
+    /// Of an element of a bulk action, which is about this step.
+    pub(crate) fn about(self, index: usize, id: Id) -> Error {
+        self.at(index, Some(id))
     }
 }
 
@@ -116,6 +123,7 @@ pub enum ReplayFault {
     Newer { found: i64 },
     Schema { recorded: Option<String> },
     Length { found: i64, expected: i64 },
+    SnapshotDiffers,
     Refused(Error),
 }
 

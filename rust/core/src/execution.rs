@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::bulk::Many;
 use crate::error::Error;
 use crate::fields::{Fields, HeaderFields};
 use crate::id::Id;
 use crate::limits::{Guard, Limits, Warning};
-use crate::reducer::{Touched, reduce};
-use crate::spec::{ExecutionState, INITIAL, Kind, ParentType, WaitReason};
-use crate::steps::{StepData, Steps};
-use crate::write::write_action;
+use crate::pending::{Pending, PendingMark};
+use crate::places::Places;
+use crate::reducer::{Touched, reduce, reduce_many};
+use crate::spec::{ExecutionState, INITIAL, Kind, ParentType, WaitReason, single, step_created};
+use crate::steps::{Before, Mark, Steps};
 
 /// What started an execution.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,27 +47,17 @@ pub struct Status {
     pub error: Option<Box<str>>,
     /// How many actions were applied.
     pub version: i64,
-    /// How many steps are pending or running.
-    pub open: usize,
-}
-
-/// The actions that were not drained yet: their JSON end to end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pending {
-    pub text: Vec<u8>,
-    /// Time, kind, and where its text ends.
-    pub actions: Vec<(i64, Kind, usize)>,
 }
 
 /// What `apply_many` needs to take back what it did.
 #[derive(Debug)]
 pub(crate) struct Undo {
     status: Status,
-    steps: HashMap<usize, StepData>,
     usage: BTreeMap<Box<str>, i64>,
     guard: Guard,
-    count: usize,
-    pending: (usize, usize),
+    mark: Mark,
+    changed: HashMap<usize, Before>,
+    pending: PendingMark,
 }
 
 /// The record of one run of a blueprint.
@@ -75,6 +67,7 @@ pub struct Execution {
     pub(crate) status: Status,
     pub(crate) steps: Steps,
     pub(crate) usage: BTreeMap<Box<str>, i64>,
+    /// The actions that were not drained yet.
     pub(crate) pending: Pending,
     /// The digest of the last drained record, in hex.
     pub(crate) head: Option<[u8; 32]>,
@@ -98,7 +91,6 @@ impl Execution {
                 output: None,
                 error: None,
                 version: 0,
-                open: 0,
             },
             steps: Steps::default(),
             usage: BTreeMap::new(),
@@ -147,10 +139,13 @@ impl Execution {
     }
 
     /// Refuses an input over the limit.
-    pub fn check_input(&mut self) -> Result<(), Error> {
+    pub fn check_input(&mut self) -> Result<(), Box<Error>> {
         let used = self.header.input.as_ref().map_or(0, |input| input.len());
         let maximum = self.guard.limits.and_then(|limits| limits.max_payload_bytes);
-        if used == 0 { Ok(()) } else { self.guard.check("max_payload_bytes", used as f64, maximum) }
+        if used > 0 {
+            self.guard.check("max_payload_bytes", used as f64, maximum)?;
+        }
+        Ok(())
     }
 
     /// Whether warnings are due.
@@ -169,21 +164,52 @@ impl Execution {
         fields: &Fields<'_>,
         at: Option<i64>,
         now: i64,
-    ) -> Result<(i64, Touched), Error> {
-        let at = match at {
-            None => now.max(self.status.last),
-            Some(at) if at < self.status.last => {
-                return Err(Error::TimeBackwards { at, last: self.status.last });
-            }
-            Some(at) => at,
-        };
+    ) -> Result<(i64, Touched), Box<Error>> {
+        let at = self.time(at, now)?;
         let warned = self.guard.warnings.len();
-        let touched = reduce(self, at, fields).inspect_err(|_| self.guard.forget(warned))?;
+        match reduce(self, at, fields) {
+            Ok(touched) => {
+                self.applied(at);
+                self.pending.add(at, fields, &touched);
+                Ok((at, touched))
+            }
+            Err(error) => {
+                self.guard.forget(warned);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The same for a bulk action with at least one step.
+    pub fn apply_bulk(&mut self, mut many: Many<'_>, now: i64) -> Result<Places, Box<Error>> {
+        let at = self.time(None, now)?;
+        for list in [&mut many.names, &mut many.inputs, &mut many.outputs, &mut many.errors] {
+            *list = list.folded();
+        }
+        let (warned, count) = (self.guard.warnings.len(), self.steps.len());
+        let places = reduce_many(self, at, &many).inspect_err(|_| self.guard.forget(warned))?;
+        let all_new = places == Places::Range(count..self.steps.len());
+        self.applied(at);
+        if all_new || single(many.kind).and_then(step_created).is_none() {
+            self.pending.add_many(at, &many, places.clone());
+        } else {
+            self.pending.add_text(at, &many.fields(&self.steps));
+        }
+        Ok(places)
+    }
+
+    fn time(&self, at: Option<i64>, now: i64) -> Result<i64, Error> {
+        let last = self.status.last;
+        match at {
+            None => Ok(now.max(last)),
+            Some(at) if at < last => Err(Error::TimeBackwards { at, last }),
+            Some(at) => Ok(at),
+        }
+    }
+
+    fn applied(&mut self, at: i64) {
         self.status.last = at;
         self.status.version += 1;
-        write_action(&mut self.pending.text, Some(at), fields);
-        self.pending.actions.push((at, fields.kind, self.pending.text.len()));
-        Ok((at, touched))
     }
 
     /// Applies actions, all or none, and returns their times.
@@ -191,14 +217,14 @@ impl Execution {
         &mut self,
         actions: impl Iterator<Item = (Fields<'a>, Option<i64>)>,
         now: i64,
-    ) -> Result<Vec<i64>, Error> {
+    ) -> Result<Vec<i64>, Box<Error>> {
         self.undo = Some(Box::new(Undo {
             status: self.status.clone(),
-            steps: HashMap::new(),
             usage: self.usage.clone(),
             guard: self.guard.clone(),
-            count: self.steps.len(),
-            pending: (self.pending.text.len(), self.pending.actions.len()),
+            mark: self.steps.mark(),
+            changed: HashMap::new(),
+            pending: self.pending.mark(),
         }));
         let mut times = Vec::new();
         for (index, (fields, at)) in actions.enumerate() {
@@ -206,7 +232,7 @@ impl Execution {
                 Ok((at, _)) => times.push(at),
                 Err(error) => {
                     self.restore();
-                    return Err(error.at(index));
+                    return Err(error.at(index, None).into());
                 }
             }
         }
@@ -217,10 +243,10 @@ impl Execution {
     /// To be called before a step changes.
     pub(crate) fn touch(&mut self, index: usize) {
         if let Some(undo) = &mut self.undo
-            && index < undo.count
-            && let Some(step) = self.steps.get(index)
+            && !undo.changed.contains_key(&index)
+            && let Some(before) = self.steps.before(&undo.mark, index)
         {
-            undo.steps.entry(index).or_insert_with(|| step.clone());
+            undo.changed.insert(index, before);
         }
     }
 
@@ -229,14 +255,8 @@ impl Execution {
         self.status = undo.status;
         self.usage = undo.usage;
         self.guard = undo.guard;
-        self.steps.truncate(undo.count);
-        for (index, before) in undo.steps {
-            if let Some(step) = self.steps.get_mut(index) {
-                *step = before;
-            }
-        }
-        self.pending.text.truncate(undo.pending.0);
-        self.pending.actions.truncate(undo.pending.1);
+        self.steps.restore(&undo.mark, undo.changed);
+        self.pending.restore(undo.pending);
     }
 
     /// The fields of the header record.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::bulk::{Each, Many, Targets};
 use crate::error::Error;
 use crate::id::{Id, Run};
 use crate::spec::{
@@ -85,8 +86,12 @@ impl<'a> Fields<'a> {
 
     /// Whether more than the id and the name of a step is given.
     pub fn describes(&self) -> bool {
-        self.step_type != StepType::Function
-            || self.key.is_some()
+        self.step_type != StepType::Function || self.describes_more()
+    }
+
+    /// Whether anything is given that most steps do not have.
+    pub(crate) fn describes_more(&self) -> bool {
+        self.key.is_some()
             || self.parent.is_some()
             || self.input.is_some()
             || self.source.is_some()
@@ -127,7 +132,7 @@ impl<'a> Fields<'a> {
             };
             if let Some(index) = errors.iter().position(Option::is_none) {
                 return Err(
-                    Error::MissingField { kind: Kind::StepFailed, field: "error" }.at(index)
+                    Error::MissingField { kind: Kind::StepFailed, field: "error" }.at(index, None)
                 );
             }
         }
@@ -135,7 +140,31 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl Bulk<'_> {
+impl<'a> Bulk<'a> {
+    /// The action as the reducer takes it; `fields` are those that all its steps share.
+    pub(crate) fn with<T>(&self, fields: &Fields<'a>, use_it: impl FnOnce(&Many<'_>) -> T) -> T {
+        fn texts<'b>(all: &'b Option<Vec<Text<'_>>>) -> Option<Vec<Option<&'b str>>> {
+            all.as_ref().map(|all| all.iter().map(|text| Some(&**text)).collect())
+        }
+        fn each<'b>(one: Option<&'b str>, many: Option<&'b [Option<&'b str>]>) -> Each<'b> {
+            many.map_or(one.map_or(Each::None, Each::One), Each::Many)
+        }
+        let (names, keys, places) = (texts(&self.names), texts(&self.keys), texts(&self.places));
+        let mut many = Many::new(fields.kind, Targets::Ids(self.steps.clone()));
+        many.names = each(fields.name.as_deref(), names.as_deref());
+        many.step_type = fields.step_type;
+        many.keys = each(fields.key.as_deref(), keys.as_deref());
+        many.parent = fields.parent;
+        many.inputs = each(fields.input, self.inputs.as_deref());
+        many.source = fields.source;
+        many.callable_id = fields.callable_id.as_deref();
+        many.places = each(fields.place.as_deref(), places.as_deref());
+        many.outputs = each(fields.output, self.outputs.as_deref());
+        many.errors = each(fields.error, self.errors.as_deref());
+        many.reason = fields.reason.as_deref();
+        use_it(&many)
+    }
+
     /// How many steps it is about.
     pub fn count(&self) -> usize {
         self.steps.iter().map(|(_, count)| *count as usize).sum()
@@ -153,6 +182,10 @@ pub fn check_path(what: impl FnOnce() -> String, text: &str) -> Result<(), Error
 }
 
 fn check_text(what: impl FnOnce() -> String, text: &str, limit: usize) -> Result<(), Error> {
+    let is_plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if is_plain && (1..=limit).contains(&text.len()) {
+        return Ok(());
+    }
     let fits = !text.is_empty() && (text.len() <= limit || text.chars().count() <= limit);
     if fits && !text.chars().any(char::is_control) {
         return Ok(());

@@ -17,6 +17,8 @@ pub enum JsonFault {
 pub type Read<T> = Result<T, JsonFault>;
 
 pub(crate) const MALFORMED: JsonFault = JsonFault::Malformed;
+/// The characters of an id and its quotes, without the prefix.
+const ID_CHARS: usize = 29;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes a string with its quotes: only what must be escaped is.
@@ -64,6 +66,19 @@ pub fn push_id(out: &mut Vec<u8>, prefix: &str, id: Id) {
     out.push(b'"');
 }
 
+/// The bytes that end a run of plain text.
+static ENDS_RUN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
 /// Reads JSON text from left to right.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
@@ -75,10 +90,6 @@ impl<'a> Reader<'a> {
     pub fn new(body: &'a [u8]) -> Read<Reader<'a>> {
         let text = std::str::from_utf8(body).map_err(|_| MALFORMED)?;
         Ok(Reader { text, position: 0 })
-    }
-
-    pub fn position(&self) -> usize {
-        self.position
     }
 
     pub fn since(&self, start: usize) -> Read<&'a str> {
@@ -94,6 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes over the literal if it is next.
+    #[inline(always)] // the compiler knows its length then
     pub fn take(&mut self, literal: &str) -> bool {
         let found = self.rest().starts_with(literal.as_bytes());
         if found {
@@ -102,6 +114,17 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// An id with this prefix, if that is next.
+    #[inline(always)]
+    pub fn id(&mut self, prefix: &str) -> Option<Id> {
+        let end = self.position + prefix.len() + ID_CHARS;
+        let text = self.text.get(self.position..end)?;
+        let id = Id::parse(text.strip_prefix('"')?.strip_suffix('"')?, prefix)?;
+        self.position = end;
+        Some(id)
+    }
+
+    #[inline(always)]
     pub fn expect(&mut self, literal: &str) -> Read<()> {
         if self.take(literal) { Ok(()) } else { Err(MALFORMED) }
     }
@@ -127,11 +150,8 @@ impl<'a> Reader<'a> {
     pub fn string(&mut self) -> Read<Cow<'a, str>> {
         self.expect("\"")?;
         let start = self.position;
-        let end = self
-            .rest()
-            .iter()
-            .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
-            .ok_or(MALFORMED)?;
+        let end =
+            self.rest().iter().position(|byte| ENDS_RUN[usize::from(*byte)]).ok_or(MALFORMED)?;
         self.position += end;
         if self.take("\"") {
             return Ok(Cow::Borrowed(self.text.get(start..start + end).ok_or(MALFORMED)?));
@@ -186,30 +206,64 @@ impl<'a> Reader<'a> {
     pub fn integer(&mut self) -> Read<i64> {
         let start = self.position;
         let negative = self.take("-");
-        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 || (self.peek() == Some(b'0') && (digits > 1 || negative)) {
+        let rest = self.rest();
+        let first = rest.first();
+        let (mut value, mut digits) = (0u64, 0);
+        while let Some(eight) = rest.get(digits..digits + 8).and_then(eight_digits) {
+            value = value.wrapping_mul(100_000_000).wrapping_add(eight);
+            digits += 8;
+        }
+        while let Some(byte) = rest.get(digits).filter(|byte| byte.is_ascii_digit()) {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+            digits += 1;
+        }
+        if digits == 0 || (first == Some(&b'0') && (digits > 1 || negative)) {
             return Err(MALFORMED);
         }
         self.position += digits;
+        if digits < 19 || (digits == 19 && !negative && value <= i64::MAX as u64) {
+            return Ok(if negative { -(value as i64) } else { value as i64 });
+        }
         self.since(start)?.parse().map_err(|_| MALFORMED)
     }
 
     pub fn array<T>(&mut self, mut item: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
-        self.expect("[")?;
         let mut items = Vec::new();
+        self.each(|reader| {
+            items.push(item(reader)?);
+            Ok(())
+        })?;
+        Ok(items)
+    }
+
+    /// An array whose elements somebody else keeps.
+    pub fn each(&mut self, mut item: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
+        self.expect("[")?;
         if self.take("]") {
-            return Ok(items);
+            return Ok(());
         }
         loop {
-            items.push(item(self)?);
+            item(self)?;
             if !self.take(",") {
-                self.expect("]")?;
-                return Ok(items);
+                return self.expect("]");
             }
         }
     }
 
-    pub fn digest(&mut self) -> Read<[u8; 32]> {
+    /// A digest; whether it is this one.
+    pub fn digest(&mut self, expected: &[u8; 32]) -> Read<bool> {
+        let rest = self.rest();
+        if rest.get(1..33) == Some(expected)
+            && rest.first() == Some(&b'"')
+            && rest.get(33) == Some(&b'"')
+        {
+            self.position += 34;
+            return Ok(true);
+        }
+        Ok(self.any_digest()? == *expected)
+    }
+
+    pub fn any_digest(&mut self) -> Read<[u8; 32]> {
         let text = self.string()?;
         let digest: [u8; 32] = text.as_bytes().try_into().map_err(|_| MALFORMED)?;
         if digest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -230,6 +284,21 @@ impl<'a> Reader<'a> {
             _ => Err(MALFORMED),
         }
     }
+}
+
+/// The number that eight digits stand for: neighbours are joined three times. Most numbers of a journal are times, which
+/// have nineteen.
+fn eight_digits(text: &[u8]) -> Option<u64> {
+    let x = u64::from_le_bytes(text.try_into().ok()?);
+    let too_low = x.wrapping_sub(0x3030_3030_3030_3030);
+    let too_high = x.wrapping_add(0x4646_4646_4646_4646);
+    if (too_low | too_high) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let x = x & 0x0f0f_0f0f_0f0f_0f0f;
+    let x = (x * 10 + (x >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let x = (x * 100 + (x >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((x * 10_000 + (x >> 32)) & 0xffff_ffff)
 }
 
 #[cfg(test)]
@@ -258,13 +327,22 @@ mod tests {
 
     #[test]
     fn integers_have_one_form() {
-        for value in [0, 1, -1, 42, i64::MAX, i64::MIN] {
+        for value in
+            [0, 1, -1, 42, 12_345_678, 1_795_502_251_087_159_817, 90_000_000, i64::MAX, i64::MIN]
+        {
             let mut out = Vec::new();
             push_int(&mut out, value);
             assert_eq!(out, value.to_string().into_bytes());
             assert_eq!(Reader::new(&out).and_then(|mut reader| reader.integer()), Ok(value));
         }
-        for text in ["-0", "01", "9223372036854775808", "", "-"] {
+        for byte in 0..=255 {
+            let mut text = *b"12345678";
+            text[3] = byte;
+            assert_eq!(eight_digits(&text).is_some(), byte.is_ascii_digit(), "{byte}");
+        }
+        let bad =
+            ["-0", "01", "9223372036854775808", "00000000", "123456789012345678901234", "", "-"];
+        for text in bad {
             assert!(
                 Reader::new(text.as_bytes()).and_then(|mut reader| reader.integer()).is_err(),
                 "{text}"

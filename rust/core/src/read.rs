@@ -19,59 +19,109 @@ pub struct Found<'a> {
     pub problem: Option<Error>,
 }
 
-/// A record as it was read.
+/// A record as it was read, beside its fields.
 #[derive(Debug)]
-pub struct FoundRecord<'a> {
+pub struct FoundRecord {
     pub seq: i64,
-    pub prev: [u8; 32],
+    /// Whether it has the digest that was expected.
+    pub linked: bool,
     pub at: i64,
-    pub fields: Fields<'a>,
-    pub problem: Option<Error>,
+    pub problem: Option<Box<Error>>,
 }
 
 /// The action that the whole text is.
 pub fn read_action(body: &[u8]) -> Read<Found<'_>> {
     let mut reader = Reader::new(body)?;
-    reader.expect("{")?;
-    let found = action(&mut reader)?;
+    let found = next_action(&mut reader)?;
     reader.end()?;
     Ok(found)
 }
 
-/// The record that the whole text is.
-pub fn read_record(body: &[u8]) -> Read<FoundRecord<'_>> {
-    let mut reader = Reader::new(body)?;
+/// The action that comes next.
+pub(crate) fn next_action<'a>(reader: &mut Reader<'a>) -> Read<Found<'a>> {
+    reader.expect("{")?;
+    let mut fields = Fields::new(Kind::Created);
+    let (at, problem) = action(reader, &mut fields)?;
+    Ok(Found { at, fields, problem: problem.map(|problem| *problem) })
+}
+
+/// The record that comes next, after one with the digest `prev`.
+pub(crate) fn read_record<'a>(
+    reader: &mut Reader<'a>,
+    fields: &mut Fields<'a>,
+    prev: &[u8; 32],
+) -> Read<FoundRecord> {
     reader.expect("{\"seq\":")?;
     let seq = reader.integer()?;
     reader.expect(",\"prev\":")?;
-    let prev = reader.digest()?;
+    let linked = reader.digest(prev)?;
     reader.expect(",")?;
-    let found = action(&mut reader)?;
-    reader.end()?;
-    let at = found.at.filter(|at| *at >= 0).ok_or(JsonFault::Malformed)?;
-    Ok(FoundRecord { seq, prev, at, fields: found.fields, problem: found.problem })
+    if let Some(at) = plain(reader, fields) {
+        return Ok(FoundRecord { seq, linked, at, problem: None });
+    }
+    let (at, problem) = action(reader, fields)?;
+    let at = at.filter(|at| *at >= 0).ok_or(JsonFault::Malformed)?;
+    Ok(FoundRecord { seq, linked, at, problem })
 }
 
-/// An action after its opening brace.
-pub(crate) fn action<'a>(reader: &mut Reader<'a>) -> Read<Found<'a>> {
+/// The two actions that most journals consist of, in their plainest form, into fields that are as new; what is anything
+/// else, or is not as it should be, is left for `action`.
+fn plain<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<i64> {
+    let start = reader.position;
+    let found = plain_action(reader, fields);
+    if found.is_none() {
+        reader.position = start;
+        *fields = Fields::new(Kind::Created);
+    }
+    found
+}
+
+fn plain_action<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<i64> {
+    reader.expect("\"at\":").ok()?;
+    let at = reader.integer().ok().filter(|at| *at >= 0)?;
+    if reader.take(",\"kind\":\"step_completed\",\"step_id\":") {
+        fields.kind = Kind::StepCompleted;
+        fields.step = Some(reader.id("step")?);
+        if reader.take(",\"output\":") {
+            fields.output = Some(reader.payload().ok()??);
+        }
+    } else {
+        reader.expect(",\"kind\":\"step_started\",\"step_id\":").ok()?;
+        fields.kind = Kind::StepStarted;
+        fields.step = Some(reader.id("step")?);
+        reader.expect(",\"name\":").ok()?;
+        let name = reader.string().ok()?;
+        check_label(String::new, &name).ok()?;
+        fields.name = Some(name);
+    }
+    reader.take("}").then_some(at)
+}
+
+/// An action after its opening brace, into fields that are as new.
+fn action<'a>(
+    reader: &mut Reader<'a>,
+    fields: &mut Fields<'a>,
+) -> Read<(Option<i64>, Option<Box<Error>>)> {
     let mut at = None;
     if reader.take("\"at\":") {
         at = Some(reader.integer()?);
         reader.expect(",")?;
     }
     reader.expect("\"kind\":")?;
-    let kind = Kind::parse(&reader.string()?).ok_or(JsonFault::Malformed)?;
-    let mut fields = Fields::new(kind);
-    if kind == Kind::Created {
+    fields.kind = Kind::parse(&reader.string()?).ok_or(JsonFault::Malformed)?;
+    if fields.kind == Kind::Created {
         reader.newer(",\"format\":")?;
         fields.header = Some(Box::default());
-    } else if crate::spec::single(kind).is_some() {
+    } else if crate::spec::single(fields.kind).is_some() {
         fields.bulk = Some(Box::default());
     }
     let mut problem = None;
-    for row in record(kind) {
+    for row in record(fields.kind) {
+        if !row.3 && reader.peek() == Some(b'}') {
+            continue;
+        }
         if reader.take(row.1) {
-            if let Err(error) = member(reader, row, &mut fields)? {
+            if let Err(error) = member(reader, row, fields)? {
                 problem.get_or_insert(error);
             }
         } else if row.3 {
@@ -79,8 +129,10 @@ pub(crate) fn action<'a>(reader: &mut Reader<'a>) -> Read<Found<'a>> {
         }
     }
     reader.expect("}")?;
-    let problem = problem.or_else(|| content(&fields).err());
-    Ok(Found { at, fields, problem })
+    if problem.is_none() {
+        problem = content(fields).err().map(Box::new);
+    }
+    Ok((at, problem))
 }
 
 /// What no single field can tell.
@@ -107,7 +159,7 @@ fn member<'a>(
     reader: &mut Reader<'a>,
     row: &Row,
     fields: &mut Fields<'a>,
-) -> Read<Result<(), Error>> {
+) -> Read<Result<(), Box<Error>>> {
     let (field, literal, kind, _) = *row;
     let name = literal.get(2..literal.len() - 2).unwrap_or_default();
     let mut checked = Ok(());
@@ -132,6 +184,10 @@ fn member<'a>(
         }
         FieldType::Exec | FieldType::Step => {
             let prefix = if kind == FieldType::Exec { "exec" } else { "step" };
+            if let Some(id) = reader.id(prefix) {
+                put_id(field, id, fields);
+                return Ok(Ok(()));
+            }
             let text = reader.string()?;
             match Id::parse(&text, prefix) {
                 Some(id) => put_id(field, id, fields),
@@ -155,7 +211,7 @@ fn member<'a>(
             checked = put_choice(kind, &text, fields);
         }
     }
-    Ok(checked)
+    Ok(checked.map_err(Box::new))
 }
 
 fn put_int(field: Field, value: i64, fields: &mut Fields<'_>) {

@@ -1,16 +1,17 @@
 //! The reducer: state x action -> state, or an error and no change. All legality is decided here, from the table.
 
-use std::collections::HashSet;
-
+use crate::bulk::{self, Many};
 use crate::error::Error;
 use crate::execution::Execution;
-use crate::fields::{Bulk, Fields};
-use crate::id::{Id, Run};
+use crate::fields::Fields;
+use crate::id::Id;
+use crate::places::Places;
 use crate::spec::{
     ExecutionState, Kind, StepState, StepType, execution_transition, returns, single, step_allowed,
     step_created, step_transition,
 };
-use crate::steps::{More, NONE, Past, StepData};
+use crate::step::{Past, StepView};
+use crate::steps::NewStep;
 
 const MAX_STEPS: usize = u32::MAX as usize;
 const SHOWN_STEPS: usize = 5;
@@ -20,8 +21,20 @@ const MICRO: u64 = 1_000_000;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Touched {
     None,
-    One(usize),
-    Many(Vec<usize>),
+    /// It is new.
+    New(u32),
+    One(u32),
+    Many(Box<Places>),
+}
+
+impl Touched {
+    /// The one step that it was about.
+    pub fn index(&self) -> Option<usize> {
+        match self {
+            Touched::New(index) | Touched::One(index) => Some(*index as usize),
+            _ => None,
+        }
+    }
 }
 
 /// Applies an action; when it is refused nothing has changed.
@@ -29,14 +42,15 @@ pub(crate) fn reduce(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result
     let kind = fields.kind;
     let one = single(kind).unwrap_or(kind);
     let created = step_created(one);
-    if created.is_none() && !is_step_action(one) {
+    if created.is_none() && !ABOUT_STEPS[one as usize] {
         return execution_action(ex, at, fields);
     }
     if !step_allowed(one, ex.status.state) {
         return Err(refusal(ex, kind));
     }
     if let Some(bulk) = &fields.bulk {
-        return bulk_action(ex, one, at, fields, bulk);
+        let places = bulk.with(fields, |many| bulk::reduce(ex, one, at, many))?;
+        return Ok(Touched::Many(Box::new(places)));
     }
     let id = fields.step.ok_or(Error::Internal("a step action without a step"))?;
     let found = ex.steps.find(id);
@@ -44,7 +58,7 @@ pub(crate) fn reduce(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result
         check_new(ex, fields)?;
         check_growth(ex, 1, at)?;
         check_payload(ex, fields)?;
-        return Ok(Touched::One(create(ex, one, at, id, fields)));
+        return Ok(Touched::New(create(ex, one, at, id, fields) as u32));
     }
     let index = found.ok_or(Error::UnknownStep(id))?;
     check_existing(ex, index, one, fields)?;
@@ -55,12 +69,32 @@ pub(crate) fn reduce(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result
     }
     check_payload(ex, fields)?;
     change(ex, index, one, at, fields);
-    Ok(Touched::One(index))
+    Ok(Touched::One(index as u32))
 }
 
-fn is_step_action(kind: Kind) -> bool {
-    StepState::ALL.iter().any(|state| step_transition(kind, *state).is_some())
+/// The same for a bulk action that was given as one.
+pub(crate) fn reduce_many(ex: &mut Execution, at: i64, many: &Many<'_>) -> Result<Places, Error> {
+    let one = single(many.kind).unwrap_or(many.kind);
+    if !step_allowed(one, ex.status.state) {
+        return Err(refusal(ex, many.kind));
+    }
+    bulk::reduce(ex, one, at, many)
 }
+
+/// By kind, whether an action is about a step: whether there is a state of a step from which it leads somewhere.
+const ABOUT_STEPS: [bool; Kind::NAMES.len()] = {
+    let mut table = [false; Kind::NAMES.len()];
+    let mut kind = 0;
+    while kind < Kind::ALL.len() {
+        let mut state = 0;
+        while state < StepState::ALL.len() {
+            table[kind] |= step_transition(Kind::ALL[kind], StepState::ALL[state]).is_some();
+            state += 1;
+        }
+        kind += 1;
+    }
+    table
+};
 
 // --- the execution ---
 
@@ -81,25 +115,23 @@ fn execution_action(ex: &mut Execution, at: i64, fields: &Fields<'_>) -> Result<
     } else {
         execution_transition(kind, state).ok_or_else(|| refusal(ex, kind))?
     };
-    if kind == Kind::Complete && ex.status.open > 0 {
-        let first = ex.steps.iter().filter(|step| !step.state.is_terminal()).map(|step| step.id);
-        return Err(Error::OpenSteps {
-            count: ex.status.open,
-            first: first.take(SHOWN_STEPS).collect(),
-        });
+    if kind == Kind::Complete && ex.steps.open() > 0 {
+        let first = open(ex).take(SHOWN_STEPS).filter_map(|index| ex.steps.id(index));
+        return Err(Error::OpenSteps { count: ex.steps.open(), first: first.collect() });
     }
     let mut touched = Touched::None;
     if let Some(id) = fields.step {
         let index = ex.steps.find(id).ok_or(Error::UnknownStep(id))?;
-        let step_type = step(ex, index)?.step_type;
+        let step_type = step(ex, index)?.step_type();
         if step_type != StepType::Wait {
             return Err(Error::NotAWait { id, step_type });
         }
         check_existing(ex, index, Kind::StepCompleted, fields)?;
-        touched = Touched::One(index);
+        touched = Touched::One(index as u32);
     }
     check_payload(ex, fields)?;
     if let Touched::One(index) = touched {
+        let index = index as usize;
         let mut completed = Fields::new(Kind::StepCompleted);
         completed.output = fields.output;
         change(ex, index, Kind::StepCompleted, at, &completed);
@@ -112,10 +144,9 @@ fn enter(ex: &mut Execution, at: i64, fields: &Fields<'_>, target: ExecutionStat
     let kind = fields.kind;
     if matches!(kind, Kind::Fail | Kind::Cancel) {
         let cancelled = Fields::new(Kind::StepCancelled);
-        for index in 0..ex.steps.len() {
-            if ex.steps.get(index).is_some_and(|step| !step.state.is_terminal()) {
-                change(ex, index, Kind::StepCancelled, at, &cancelled);
-            }
+        let left: Vec<usize> = open(ex).collect();
+        for index in left {
+            change(ex, index, Kind::StepCancelled, at, &cancelled);
         }
     }
     let status = &mut ex.status;
@@ -151,12 +182,17 @@ fn enter(ex: &mut Execution, at: i64, fields: &Fields<'_>, target: ExecutionStat
 
 // --- steps ---
 
-fn step(ex: &Execution, index: usize) -> Result<&StepData, Error> {
+fn open(ex: &Execution) -> impl Iterator<Item = usize> {
+    let states = ex.steps.states(0..ex.steps.len()).enumerate();
+    states.filter(|(_, state)| !state.is_terminal()).map(|(index, _)| index)
+}
+
+fn step(ex: &Execution, index: usize) -> Result<StepView<'_>, Error> {
     ex.steps.get(index).ok_or(Error::Internal("a step without a place"))
 }
 
-fn check_new(ex: &Execution, fields: &Fields<'_>) -> Result<(), Error> {
-    if fields.name.is_none() && fields.bulk.as_ref().is_none_or(|bulk| bulk.names.is_none()) {
+pub(crate) fn check_new(ex: &Execution, fields: &Fields<'_>) -> Result<(), Error> {
+    if fields.name.is_none() {
         return Err(Error::MissingField { kind: Kind::StepStarted, field: "name" });
     }
     match fields.parent {
@@ -165,14 +201,14 @@ fn check_new(ex: &Execution, fields: &Fields<'_>) -> Result<(), Error> {
     }
 }
 
-fn check_existing(
+pub(crate) fn check_existing(
     ex: &Execution,
     index: usize,
     kind: Kind,
     fields: &Fields<'_>,
 ) -> Result<(), Error> {
     let found = step(ex, index)?;
-    let (id, state) = (found.id, found.state);
+    let (id, state) = (found.id(), found.state());
     if kind == Kind::StepScheduled {
         return Err(Error::DuplicateStep(id));
     }
@@ -180,7 +216,7 @@ fn check_existing(
         return Err(Error::InvalidStepTransition { id, state, kind });
     }
     if kind == Kind::StepStarted {
-        let expected = ex.steps.name(found);
+        let expected = found.name();
         if let Some(given) = &fields.name
             && expected != given
         {
@@ -197,199 +233,84 @@ fn check_existing(
     Ok(())
 }
 
-fn create(ex: &mut Execution, kind: Kind, at: i64, id: Id, fields: &Fields<'_>) -> usize {
+/// What all new steps of an action have.
+pub(crate) fn describe_new(kind: Kind, at: i64, step_type: StepType) -> NewStep {
     let running = kind == Kind::StepStarted;
-    let own = |text: Option<&str>| text.map(Into::into);
-    let rare = fields.key.is_some()
-        || fields.parent.is_some()
-        || fields.input.is_some()
-        || fields.source.is_some()
-        || fields.callable_id.is_some()
-        || fields.place.is_some();
-    let more = rare.then(|| {
-        Box::new(More {
-            key: own(fields.key.as_deref()),
-            parent: fields.parent,
-            input: own(fields.input),
-            source: own(fields.source),
-            callable_id: own(fields.callable_id.as_deref()),
-            place: own(fields.place.as_deref()),
-            ..More::default()
-        })
-    });
-    let name = ex.steps.intern(fields.name.as_deref().unwrap_or_default());
-    ex.status.open += 1;
-    ex.steps.push(StepData {
-        id,
-        name,
-        attempt: u32::from(running),
-        state: if running { StepState::Running } else { StepState::Pending },
-        step_type: fields.step_type,
+    NewStep {
+        name: 0,
+        state: step_created(kind).unwrap_or(StepState::Pending),
+        step_type,
         scheduled: at,
-        started: if running { at } else { NONE },
-        ended: NONE,
-        output: None,
-        more,
-    })
-}
-
-/// Changes a step; the action was found to be allowed.
-fn change(ex: &mut Execution, index: usize, kind: Kind, at: i64, fields: &Fields<'_>) {
-    ex.touch(index);
-    let Some(step) = ex.steps.get_mut(index) else {
-        return;
-    };
-    let Some(state) = step_transition(kind, step.state) else {
-        return;
-    };
-    match kind {
-        Kind::StepUsage => {
-            let counter = fields.counter.as_deref().unwrap_or_default();
-            *step.more_mut().usage.entry(counter.into()).or_default() += fields.amount_micros;
-            *ex.usage.entry(counter.into()).or_default() += fields.amount_micros;
-        }
-        Kind::StepStarted => {
-            step.attempt += 1;
-            if step.started == NONE {
-                step.started = at;
-            } else {
-                step.more_mut().tried = Some(at);
-            }
-            if let Some(more) = &mut step.more {
-                more.retry_at = None;
-            }
-        }
-        Kind::StepRetrying => {
-            let past = Past {
-                started: step.tried().unwrap_or(0),
-                ended: at,
-                error: fields.error.unwrap_or("null").into(),
-            };
-            let more = step.more_mut();
-            more.past.push(past);
-            more.retry_at = fields.retry_at;
-        }
-        _ => {
-            step.ended = at;
-            step.output = fields.output.map(Into::into);
-            if fields.error.is_some() || fields.reason.is_some() || step.more.is_some() {
-                let more = step.more_mut();
-                more.retry_at = None;
-                more.error = fields.error.map(Into::into);
-                more.reason = fields.reason.as_deref().map(Into::into);
-            }
-            ex.status.open -= 1;
-        }
+        started: running.then_some(at),
     }
-    step.state = state;
 }
 
-// --- bulk ---
-
-fn bulk_action(
+pub(crate) fn create(
     ex: &mut Execution,
     kind: Kind,
     at: i64,
+    id: Id,
     fields: &Fields<'_>,
-    bulk: &Bulk<'_>,
-) -> Result<Touched, Error> {
-    let created = step_created(kind).is_some();
-    let mut element = shared(kind, fields);
-    let mut places: Vec<Option<usize>> = Vec::with_capacity(bulk.count());
-    let mut seen = Seen::new(&bulk.steps);
-    let mut fresh = 0;
-    for (position, id) in each(&bulk.steps).enumerate() {
-        describe(&mut element, bulk, position);
-        let found = ex.steps.find(id);
-        let checked = if !seen.add(id) {
-            Err(Error::DuplicateStep(id))
-        } else if let Some(index) = found {
-            check_existing(ex, index, kind, &element)
-        } else if created {
-            fresh += 1;
-            check_new(ex, &element)
-        } else {
-            Err(Error::UnknownStep(id))
-        };
-        checked.map_err(|error| error.at(position))?;
-        places.push(found);
+) -> usize {
+    let steps = &mut ex.steps;
+    let name = steps.intern(fields.name.as_deref().unwrap_or_default());
+    let index = steps.push(id, NewStep { name, ..describe_new(kind, at, fields.step_type) });
+    if fields.describes_more() {
+        let key = steps.texts.push_some(fields.key.as_deref());
+        let input = steps.texts.push_some(fields.input);
+        let source = steps.texts.push_some(fields.source);
+        let callable_id = steps.texts.push_some(fields.callable_id.as_deref());
+        let place = steps.texts.push_some(fields.place.as_deref());
+        let more = steps.more_mut(index);
+        (more.key, more.input, more.source) = (key, input, source);
+        (more.callable_id, more.place, more.parent) = (callable_id, place, fields.parent);
     }
-    if created {
-        check_growth(ex, fresh, at)?;
-    }
-    if ex.guard.limits.is_some_and(|limits| limits.max_payload_bytes.is_some()) {
-        for position in 0..places.len() {
-            describe(&mut element, bulk, position);
-            check_payload(ex, &element)?;
+    index
+}
+
+/// Changes a step; the action was found to be allowed.
+pub(crate) fn change(ex: &mut Execution, index: usize, kind: Kind, at: i64, fields: &Fields<'_>) {
+    ex.touch(index);
+    let Some(step) = ex.steps.get(index) else { return };
+    let Some(state) = step_transition(kind, step.state()) else { return };
+    let steps = &mut ex.steps;
+    match kind {
+        Kind::StepUsage => {
+            let counter = fields.counter.as_deref().unwrap_or_default();
+            *steps.rare_mut(index).usage.entry(counter.into()).or_default() += fields.amount_micros;
+            *ex.usage.entry(counter.into()).or_default() += fields.amount_micros;
+        }
+        Kind::StepStarted => steps.start(index, at),
+        Kind::StepRetrying => {
+            let started = steps.get(index).and_then(StepView::tried).unwrap_or(0);
+            let error = fields.error.unwrap_or("null").into();
+            let rare = steps.rare_mut(index);
+            rare.past.push(Past { started, ended: at, error });
+            rare.retry_at = fields.retry_at;
+        }
+        _ => {
+            steps.ended.set(index, at);
+            if let Some(output) = fields.output {
+                let output = steps.texts.push(output);
+                steps.outputs.set(index, output);
+            }
+            if fields.error.is_some() || fields.reason.is_some() {
+                let error = steps.texts.push_some(fields.error);
+                let reason = steps.texts.push_some(fields.reason.as_deref());
+                let more = steps.more_mut(index);
+                (more.error, more.reason) = (error, reason);
+            }
         }
     }
-    let mut touched = Vec::with_capacity(places.len());
-    for (position, (id, found)) in each(&bulk.steps).zip(places).enumerate() {
-        describe(&mut element, bulk, position);
-        touched.push(match found {
-            Some(index) => {
-                change(ex, index, kind, at, &element);
-                index
-            }
-            None => create(ex, kind, at, id, &element),
-        });
+    if state != StepState::Pending && steps.has_rare(index) && kind != Kind::StepUsage {
+        steps.rare_mut(index).retry_at = None;
     }
-    Ok(Touched::Many(touched))
-}
-
-fn each(runs: &[Run]) -> impl Iterator<Item = Id> {
-    runs.iter().flat_map(|(first, count)| (0..u64::from(*count)).map(|offset| first.plus(offset)))
-}
-
-/// Finds ids that are given twice; ascending runs need no memory for that.
-struct Seen {
-    ids: Option<HashSet<Id>>,
-}
-
-impl Seen {
-    fn new(runs: &[Run]) -> Seen {
-        let ascending = runs.windows(2).all(|pair| match pair {
-            [(first, count), (next, _)] => first.plus(u64::from(*count) - 1) < *next,
-            _ => true,
-        });
-        Seen { ids: (!ascending).then(HashSet::new) }
-    }
-
-    fn add(&mut self, id: Id) -> bool {
-        self.ids.as_mut().is_none_or(|ids| ids.insert(id))
-    }
-}
-
-/// The single action that a bulk action stands for, with what all its steps share.
-fn shared<'a>(kind: Kind, fields: &Fields<'a>) -> Fields<'a> {
-    Fields { kind, bulk: None, header: None, ..fields.clone() }
-}
-
-/// Fills in what one step of a bulk action has for itself.
-fn describe<'a>(element: &mut Fields<'a>, bulk: &Bulk<'a>, position: usize) {
-    if let Some(names) = &bulk.names {
-        element.name = names.get(position).cloned();
-    }
-    if let Some(keys) = &bulk.keys {
-        element.key = keys.get(position).cloned();
-    }
-    if let Some(places) = &bulk.places {
-        element.place = places.get(position).cloned();
-    }
-    if let Some(inputs) = &bulk.inputs {
-        element.input = inputs.get(position).copied().flatten();
-    }
-    if let Some(outputs) = &bulk.outputs {
-        element.output = outputs.get(position).copied().flatten();
-    }
-    if let Some(errors) = &bulk.errors {
-        element.error = errors.get(position).copied().flatten();
-    }
+    steps.set_state(index, state);
 }
 
 // --- limits ---
 
-fn check_growth(ex: &mut Execution, count: usize, at: i64) -> Result<(), Error> {
+pub(crate) fn check_growth(ex: &mut Execution, count: usize, at: i64) -> Result<(), Error> {
     let total = ex.steps.len() + count;
     if total > MAX_STEPS {
         return Err(Error::TooManySteps);
@@ -406,19 +327,25 @@ fn check_growth(ex: &mut Execution, count: usize, at: i64) -> Result<(), Error> 
 
 /// Errors do not count: they are short by themselves, and an execution must be able to fail.
 fn check_payload(ex: &mut Execution, fields: &Fields<'_>) -> Result<(), Error> {
-    let Some(limits) = ex.guard.limits else {
+    if ex.guard.limits.is_none() {
         return Ok(());
-    };
-    for payload in [fields.input, fields.output].into_iter().flatten() {
-        ex.guard.check("max_payload_bytes", payload.len() as f64, limits.max_payload_bytes)?;
     }
-    Ok(())
+    check_size(ex, fields.input)?;
+    check_size(ex, fields.output)
+}
+
+pub(crate) fn check_size(ex: &mut Execution, payload: Option<&str>) -> Result<(), Error> {
+    let maximum = ex.guard.limits.and_then(|limits| limits.max_payload_bytes);
+    match payload {
+        Some(payload) => ex.guard.check("max_payload_bytes", payload.len() as f64, maximum),
+        None => Ok(()),
+    }
 }
 
 fn check_usage(ex: &mut Execution, index: usize, fields: &Fields<'_>) -> Result<(), Error> {
     let counter = fields.counter.as_deref().unwrap_or_default();
     let used = ex.usage.get(counter).copied().unwrap_or(0);
-    let own = step(ex, index)?.more().usage.get(counter).copied().unwrap_or(0);
+    let own = step(ex, index)?.usage().get(counter).copied().unwrap_or(0);
     let amount = fields.amount_micros;
     let (Some(total), Some(_)) = (used.checked_add(amount), own.checked_add(amount)) else {
         return Err(Error::UsageOverflow { counter: counter.to_owned() });

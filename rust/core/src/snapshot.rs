@@ -1,15 +1,19 @@
 //! A whole execution as one JSON object.
 
-use std::collections::{BTreeMap, HashSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::error::Error;
-use crate::execution::{Execution, Header, Link, Pending};
+use crate::execution::{Execution, Header, Link};
 use crate::fields::{check_label, check_note, check_path};
 use crate::id::Id;
 use crate::json::{JsonFault, Read, Reader, push_id, push_int, push_string};
-use crate::read::action;
+use crate::pending::Pending;
+use crate::read::next_action;
 use crate::spec::{ExecutionState, FORMAT, Kind, ParentType, StepState, StepType, WaitReason};
-use crate::steps::{More, NONE, Past, StepData};
+use crate::step::{More, Past, Rare, StepView};
+use crate::steps::NewStep;
+use crate::text::Span;
 use crate::write::{push_array, push_json, push_number, push_optional_id, push_word};
 
 const MALFORMED: JsonFault = JsonFault::Malformed;
@@ -18,7 +22,7 @@ impl Execution {
     /// `to_json`; without the journal it is what the journal determines, and two executions are equal when that is.
     pub fn to_json(&self, journal: bool) -> Vec<u8> {
         let (header, status) = (&self.header, &self.status);
-        let mut out = Vec::with_capacity(512 + self.steps.len() * 200 + self.pending.text.len());
+        let mut out = Vec::with_capacity(512 + self.steps.len() * 256);
         out.extend_from_slice(b"{\"format\":");
         push_int(&mut out, FORMAT);
         push_number(&mut out, ",\"version\":", Some(status.version));
@@ -51,17 +55,13 @@ impl Execution {
             if index > 0 {
                 out.push(b',');
             }
-            push_step(&mut out, step, self.steps.name(step));
+            push_step(&mut out, step);
         }
         out.extend_from_slice(b"],\"pending\":[");
         if journal {
-            let mut start = 0;
-            for (_, _, end) in &self.pending.actions {
-                if start > 0 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(self.pending.text.get(start..*end).unwrap_or_default());
-                start = *end;
+            for position in 0..self.pending.len() {
+                out.extend_from_slice(if position > 0 { &b",{"[..] } else { b"{" });
+                self.pending.write(position, &mut out, &self.steps);
             }
         }
         out.extend_from_slice(b"]}");
@@ -83,46 +83,51 @@ fn push_optional(out: &mut Vec<u8>, literal: &str, text: Option<&str>) {
     }
 }
 
-fn push_step(out: &mut Vec<u8>, step: &StepData, name: &str) {
-    let more = step.more();
+fn push_step(out: &mut Vec<u8>, step: StepView<'_>) {
     out.extend_from_slice(b"{\"id\":");
-    push_id(out, "step", step.id);
-    push_word(out, ",\"name\":", name);
+    push_id(out, "step", step.id());
+    push_word(out, ",\"name\":", step.name());
     push_optional(
         out,
         ",\"type\":",
-        (step.step_type != StepType::Function).then_some(step.step_type.name()),
+        (step.step_type() != StepType::Function).then_some(step.step_type().name()),
     );
-    push_word(out, ",\"state\":", step.state.name());
-    push_number(out, ",\"attempt\":", Some(i64::from(step.attempt)));
-    push_number(out, ",\"scheduled_at\":", Some(step.scheduled));
-    push_number(out, ",\"started_at\":", (step.started != NONE).then_some(step.started));
+    out.extend_from_slice(b",\"state\":\"");
+    out.extend_from_slice(step.state().name().as_bytes());
+    out.push(b'"');
+    push_number(out, ",\"attempt\":", Some(i64::from(step.attempt())));
+    push_number(out, ",\"scheduled_at\":", Some(step.scheduled()));
+    push_number(out, ",\"started_at\":", step.started());
     push_number(out, ",\"tried_at\":", step.tried());
-    push_number(out, ",\"ended_at\":", (step.ended != NONE).then_some(step.ended));
-    push_number(out, ",\"retry_at\":", more.retry_at);
-    push_optional(out, ",\"key\":", more.key.as_deref());
-    push_optional_id(out, ",\"parent_step_id\":", more.parent);
-    push_json(out, ",\"input\":", more.input.as_deref());
-    push_json(out, ",\"output\":", step.output.as_deref());
-    push_json(out, ",\"error\":", more.error.as_deref());
-    push_json(out, ",\"source\":", more.source.as_deref());
-    push_optional(out, ",\"callable_id\":", more.callable_id.as_deref());
-    push_optional(out, ",\"place\":", more.place.as_deref());
-    push_optional(out, ",\"reason\":", more.reason.as_deref());
-    if !more.usage.is_empty() {
+    push_number(out, ",\"ended_at\":", step.ended());
+    push_number(out, ",\"retry_at\":", step.retry_at());
+    if step.more().is_none() {
+        push_json(out, ",\"output\":", step.output());
+        out.push(b'}');
+        return;
+    }
+    push_optional(out, ",\"key\":", step.key());
+    push_optional_id(out, ",\"parent_step_id\":", step.parent());
+    push_json(out, ",\"input\":", step.input());
+    push_json(out, ",\"output\":", step.output());
+    push_json(out, ",\"error\":", step.error());
+    push_json(out, ",\"source\":", step.source());
+    push_optional(out, ",\"callable_id\":", step.callable_id());
+    push_optional(out, ",\"place\":", step.place());
+    push_optional(out, ",\"reason\":", step.reason());
+    if !step.usage().is_empty() {
         out.extend_from_slice(b",\"usage\":");
-        let usage: Vec<_> = more.usage.iter().collect();
-        push_array(out, &usage, |out, (counter, amount)| {
+        push_array(out, step.usage().iter(), |out, (counter, amount)| {
             out.push(b'[');
             push_string(out, counter);
             out.push(b',');
-            push_int(out, **amount);
+            push_int(out, *amount);
             out.push(b']');
         });
     }
-    if !more.past.is_empty() {
+    if !step.past().is_empty() {
         out.extend_from_slice(b",\"attempts\":");
-        push_array(out, &more.past, |out, past| {
+        push_array(out, step.past().iter(), |out, past| {
             out.push(b'[');
             push_int(out, past.started);
             out.push(b',');
@@ -160,15 +165,19 @@ fn required<'a, T>(
 }
 
 fn label(reader: &mut Reader<'_>) -> Read<Box<str>> {
-    let text = reader.string()?;
-    sound(check_label(String::new, &text))?;
-    Ok(text.into())
+    short(reader).map(Into::into)
 }
 
-fn path(reader: &mut Reader<'_>) -> Read<Box<str>> {
+fn short<'a>(reader: &mut Reader<'a>) -> Read<Cow<'a, str>> {
+    let text = reader.string()?;
+    sound(check_label(String::new, &text))?;
+    Ok(text)
+}
+
+fn path<'a>(reader: &mut Reader<'a>) -> Read<Cow<'a, str>> {
     let text = reader.string()?;
     sound(check_path(String::new, &text))?;
-    Ok(text.into())
+    Ok(text)
 }
 
 fn note(reader: &mut Reader<'_>) -> Read<Box<str>> {
@@ -178,7 +187,11 @@ fn note(reader: &mut Reader<'_>) -> Read<Box<str>> {
 }
 
 fn json(reader: &mut Reader<'_>) -> Read<Box<str>> {
-    reader.payload()?.map(Into::into).ok_or(MALFORMED)
+    value(reader).map(Into::into)
+}
+
+fn value<'a>(reader: &mut Reader<'a>) -> Read<&'a str> {
+    reader.payload()?.ok_or(MALFORMED)
 }
 
 fn time(reader: &mut Reader<'_>) -> Read<i64> {
@@ -190,7 +203,7 @@ fn word<T>(parse: impl Fn(&str) -> Option<T>) -> impl Fn(&mut Reader<'_>) -> Rea
 }
 
 fn id(prefix: &'static str) -> impl Fn(&mut Reader<'_>) -> Read<Id> {
-    move |reader| Id::parse(&reader.string()?, prefix).ok_or(MALFORMED)
+    move |reader| reader.id(prefix).ok_or(MALFORMED)
 }
 
 fn read(data: &[u8]) -> Read<Execution> {
@@ -200,7 +213,7 @@ fn read(data: &[u8]) -> Read<Execution> {
     reader.newer("\"format\":")?;
     required(reader, "\"format\":", Reader::integer)?;
     let version = required(reader, ",\"version\":", Reader::integer)?;
-    let head = optional(reader, ",\"head\":", Reader::digest)?;
+    let head = optional(reader, ",\"head\":", Reader::any_digest)?;
     let header = header(reader)?;
     let state = required(reader, ",\"state\":", word(ExecutionState::parse))?;
     let wait = optional(reader, ",\"wait_reason\":", word(WaitReason::parse))?;
@@ -223,7 +236,7 @@ fn read(data: &[u8]) -> Read<Execution> {
     execution.pending = pending(reader)?;
     reader.expect("}")?;
     reader.end()?;
-    let left = i64::try_from(execution.pending.actions.len()).map_err(|_| MALFORMED)?;
+    let left = i64::try_from(execution.pending.len()).map_err(|_| MALFORMED)?;
     if left > version || (head.is_none() && left != version) {
         return Err(MALFORMED);
     }
@@ -252,28 +265,20 @@ fn header(reader: &mut Reader<'_>) -> Read<Header> {
 }
 
 fn steps(reader: &mut Reader<'_>, execution: &mut Execution) -> Read<()> {
-    let mut seen = HashSet::new();
-    reader.array(|reader| {
-        let (name, data) = step(reader)?;
-        if !seen.insert(data.id) || data.more().parent.is_some_and(|parent| !seen.contains(&parent))
-        {
-            return Err(MALFORMED);
-        }
-        for (counter, amount) in &data.more().usage {
-            let total = execution.usage.entry(counter.clone()).or_default();
-            *total = total.checked_add(*amount).ok_or(MALFORMED)?;
-        }
-        execution.status.open += usize::from(!data.state.is_terminal());
-        let name = execution.steps.intern(&name);
-        execution.steps.push(StepData { name, ..data });
-        Ok(())
-    })?;
-    Ok(())
+    reader.each(|reader| step(reader, execution))
 }
 
-fn step(reader: &mut Reader<'_>) -> Read<(Box<str>, StepData)> {
+fn step(reader: &mut Reader<'_>, execution: &mut Execution) -> Read<()> {
+    let steps = &mut execution.steps;
     let id_ = required(reader, "{\"id\":", id("step"))?;
-    let name = required(reader, ",\"name\":", label)?;
+    if steps.find(id_).is_some() {
+        return Err(MALFORMED);
+    }
+    reader.expect(",\"name\":")?;
+    let name = reader.string()?;
+    if steps.name_number(&name).is_none() {
+        sound(check_label(String::new, &name))?;
+    }
     let step_type = optional(reader, ",\"type\":", word(StepType::parse))?;
     if step_type == Some(StepType::Function) {
         return Err(MALFORMED);
@@ -285,56 +290,81 @@ fn step(reader: &mut Reader<'_>) -> Read<(Box<str>, StepData)> {
     let started = optional(reader, ",\"started_at\":", time)?;
     let tried = optional(reader, ",\"tried_at\":", time)?;
     let ended = optional(reader, ",\"ended_at\":", time)?;
+    let new = NewStep {
+        name: steps.intern(&name),
+        state,
+        step_type: step_type.unwrap_or(StepType::Function),
+        scheduled,
+        started,
+    };
+    let index = steps.push(id_, new);
+    steps.set_past(index, attempt, ended);
+    if attempt == 1 && started != tried {
+        return Err(MALFORMED);
+    }
+    let retried = if reader.take("}") {
+        0
+    } else {
+        rest(reader, execution, index, tried.filter(|_| started != tried))?
+    };
+    if started.is_none() != tried.is_none()
+        || started.is_none() != (attempt == 0)
+        || !attempts_fit(state, attempt, retried)
+    {
+        return Err(MALFORMED);
+    }
+    Ok(())
+}
+
+/// What most steps do not have; returns how many attempts were retried.
+fn rest(
+    reader: &mut Reader<'_>,
+    execution: &mut Execution,
+    index: usize,
+    tried: Option<i64>,
+) -> Read<usize> {
+    let steps = &mut execution.steps;
     let retry_at = optional(reader, ",\"retry_at\":", time)?;
-    let key = optional(reader, ",\"key\":", label)?;
+    let key = optional(reader, ",\"key\":", short)?;
     let parent = optional(reader, ",\"parent_step_id\":", id("step"))?;
-    let input = optional(reader, ",\"input\":", json)?;
-    let output = optional(reader, ",\"output\":", json)?;
-    let error = optional(reader, ",\"error\":", json)?;
-    let source = optional(reader, ",\"source\":", json)?;
-    let callable_id = optional(reader, ",\"callable_id\":", label)?;
+    let input = optional(reader, ",\"input\":", value)?;
+    let output = optional(reader, ",\"output\":", value)?;
+    let error = optional(reader, ",\"error\":", value)?;
+    let source = optional(reader, ",\"source\":", value)?;
+    let callable_id = optional(reader, ",\"callable_id\":", short)?;
     let place = optional(reader, ",\"place\":", path)?;
     let reason = optional(reader, ",\"reason\":", note)?;
     let usage = optional(reader, ",\"usage\":", usage)?.unwrap_or_default();
     let past = optional(reader, ",\"attempts\":", past)?.unwrap_or_default();
     reader.expect("}")?;
-    if started.is_none() != tried.is_none()
-        || started.is_none() != (attempt == 0)
-        || !attempts_fit(state, attempt, past.len())
-    {
+    if parent.is_some_and(|parent| steps.find(parent).is_none()) {
         return Err(MALFORMED);
     }
-    if attempt == 1 && started != tried {
-        return Err(MALFORMED);
+    for (counter, amount) in &usage {
+        let total = execution.usage.entry(counter.clone()).or_default();
+        *total = total.checked_add(*amount).ok_or(MALFORMED)?;
     }
-    let tried = tried.filter(|_| started != tried);
+    let retried = past.len();
+    let is_rare = retry_at.is_some() || tried.is_some() || !usage.is_empty() || retried > 0;
+    let texts = &mut steps.texts;
+    if let Some(output) = output {
+        steps.outputs.set(index, texts.push(output));
+    }
     let more = More {
-        key,
+        key: texts.push_some(key.as_deref()),
         parent,
-        input,
-        source,
-        callable_id,
-        place,
-        error,
-        reason,
-        retry_at,
-        tried,
-        usage,
-        past,
+        input: texts.push_some(input),
+        source: texts.push_some(source),
+        callable_id: texts.push_some(callable_id.as_deref()),
+        place: texts.push_some(place.as_deref()),
+        error: texts.push_some(error),
+        reason: texts.push_some(reason.as_deref()),
+        rare: is_rare.then(|| Box::new(Rare { retry_at, tried, usage, past })),
     };
-    let data = StepData {
-        id: id_,
-        name: 0,
-        attempt,
-        state,
-        step_type: step_type.unwrap_or(StepType::Function),
-        scheduled,
-        started: started.unwrap_or(NONE),
-        ended: ended.unwrap_or(NONE),
-        output,
-        more: more.is_used().then(|| Box::new(more)),
-    };
-    Ok((name, data))
+    if more.is_used() {
+        *steps.more_mut(index) = more;
+    }
+    Ok(retried)
 }
 
 /// Of all attempts one or none was not retried: one while the step runs, none while it is pending.
@@ -349,20 +379,17 @@ fn attempts_fit(state: StepState, attempt: u32, retried: usize) -> bool {
 impl More {
     fn is_used(&self) -> bool {
         let texts = [
-            &self.key,
-            &self.input,
-            &self.source,
-            &self.callable_id,
-            &self.place,
-            &self.error,
-            &self.reason,
+            self.key,
+            self.input,
+            self.source,
+            self.callable_id,
+            self.place,
+            self.error,
+            self.reason,
         ];
-        texts.into_iter().any(Option::is_some)
+        texts.into_iter().any(|text| text != Span::NONE)
             || self.parent.is_some()
-            || self.retry_at.is_some()
-            || self.tried.is_some()
-            || !self.usage.is_empty()
-            || !self.past.is_empty()
+            || self.rare.is_some()
     }
 }
 
@@ -396,16 +423,13 @@ fn past(reader: &mut Reader<'_>) -> Read<Vec<Past>> {
 
 fn pending(reader: &mut Reader<'_>) -> Read<Pending> {
     let mut pending = Pending::default();
-    reader.array(|reader| {
-        let start = reader.position();
-        reader.expect("{")?;
-        let found = action(reader)?;
+    reader.each(|reader| {
+        let found = next_action(reader)?;
         let at = found.at.filter(|at| *at >= 0).ok_or(MALFORMED)?;
         if found.problem.is_some() || found.fields.kind == Kind::Created {
             return Err(MALFORMED);
         }
-        pending.text.extend_from_slice(reader.since(start)?.as_bytes());
-        pending.actions.push((at, found.fields.kind, pending.text.len()));
+        pending.add_text(at, &found.fields);
         Ok(())
     })?;
     Ok(pending)

@@ -5,25 +5,25 @@ use crate::id::Run;
 use crate::json::{push_id, push_int, push_string};
 use crate::spec::{FORMAT, Field, Kind, StepType, record};
 
-/// Writes the JSON of an action; without a time the action was not applied yet.
-pub fn write_action(out: &mut Vec<u8>, at: Option<i64>, fields: &Fields<'_>) {
-    out.reserve(160);
-    out.push(b'{');
-    if let Some(at) = at {
-        out.extend_from_slice(b"\"at\":");
-        push_int(out, at);
-        out.push(b',');
-    }
-    out.extend_from_slice(b"\"kind\":\"");
-    out.extend_from_slice(fields.kind.name().as_bytes());
-    out.push(b'"');
+/// Writes the JSON of an action from behind its opening brace on, which stands elsewhere in a record.
+pub(crate) fn write_action(out: &mut Vec<u8>, at: i64, fields: &Fields<'_>) {
+    open_action(out, at, fields.kind);
     for (field, literal, _, _) in record(fields.kind) {
         write_field(out, *field, literal, fields);
     }
     out.push(b'}');
 }
 
-fn write_field(out: &mut Vec<u8>, field: Field, literal: &str, fields: &Fields<'_>) {
+/// What every action begins with.
+pub(crate) fn open_action(out: &mut Vec<u8>, at: i64, kind: Kind) {
+    out.extend_from_slice(b"\"at\":");
+    push_int(out, at);
+    out.extend_from_slice(b",\"kind\":\"");
+    out.extend_from_slice(kind.name().as_bytes());
+    out.push(b'"');
+}
+
+pub(crate) fn write_field(out: &mut Vec<u8>, field: Field, literal: &str, fields: &Fields<'_>) {
     match field {
         Field::StepId => push_optional_id(out, literal, fields.step),
         Field::ParentStepId => push_optional_id(out, literal, fields.parent),
@@ -58,17 +58,24 @@ fn write_field(out: &mut Vec<u8>, field: Field, literal: &str, fields: &Fields<'
 
 fn write_bulk(out: &mut Vec<u8>, field: Field, literal: &str, fields: &Fields<'_>) {
     let Some(bulk) = &fields.bulk else { return };
-    match field {
-        Field::Steps => {
-            out.extend_from_slice(literal.as_bytes());
-            push_array(out, &bulk.steps, push_run);
+    let texts = |out: &mut Vec<u8>, texts: &Option<Vec<Text<'_>>>| {
+        if let Some(texts) = texts {
+            push_texts(out, literal, texts.iter().map(|text| &**text));
         }
-        Field::Names => push_texts(out, literal, bulk.names.as_deref()),
-        Field::Keys => push_texts(out, literal, bulk.keys.as_deref()),
-        Field::Places => push_texts(out, literal, bulk.places.as_deref()),
-        Field::Inputs => push_jsons(out, literal, bulk.inputs.as_deref()),
-        Field::Outputs => push_jsons(out, literal, bulk.outputs.as_deref()),
-        Field::Errors => push_jsons(out, literal, bulk.errors.as_deref()),
+    };
+    let jsons = |out: &mut Vec<u8>, values: &Option<Vec<Option<&str>>>| {
+        if let Some(values) = values {
+            push_jsons(out, literal, values.iter().copied());
+        }
+    };
+    match field {
+        Field::Steps => push_runs(out, literal, &bulk.steps),
+        Field::Names => texts(out, &bulk.names),
+        Field::Keys => texts(out, &bulk.keys),
+        Field::Places => texts(out, &bulk.places),
+        Field::Inputs => jsons(out, &bulk.inputs),
+        Field::Outputs => jsons(out, &bulk.outputs),
+        Field::Errors => jsons(out, &bulk.errors),
         _ => {}
     }
 }
@@ -95,17 +102,24 @@ fn write_header(out: &mut Vec<u8>, field: Field, literal: &str, header: &HeaderF
     }
 }
 
-fn push_run(out: &mut Vec<u8>, run: &Run) {
-    out.push(b'[');
-    push_id(out, "step", run.0);
-    out.push(b',');
-    push_int(out, i64::from(run.1));
-    out.push(b']');
+pub(crate) fn push_runs(out: &mut Vec<u8>, literal: &str, runs: &[Run]) {
+    out.extend_from_slice(literal.as_bytes());
+    push_array(out, runs.iter(), |out, (first, count)| {
+        out.push(b'[');
+        push_id(out, "step", *first);
+        out.push(b',');
+        push_int(out, i64::from(*count));
+        out.push(b']');
+    });
 }
 
-pub(crate) fn push_array<T>(out: &mut Vec<u8>, items: &[T], push: impl Fn(&mut Vec<u8>, &T)) {
+pub(crate) fn push_array<T>(
+    out: &mut Vec<u8>,
+    items: impl Iterator<Item = T>,
+    push: impl Fn(&mut Vec<u8>, T),
+) {
     out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
+    for (index, item) in items.enumerate() {
         if index > 0 {
             out.push(b',');
         }
@@ -147,18 +161,22 @@ pub(crate) fn push_optional_id(out: &mut Vec<u8>, literal: &str, id: Option<crat
     }
 }
 
-fn push_texts(out: &mut Vec<u8>, literal: &str, texts: Option<&[Text<'_>]>) {
-    if let Some(texts) = texts {
-        out.extend_from_slice(literal.as_bytes());
-        push_array(out, texts, |out, text| push_string(out, text));
-    }
+pub(crate) fn push_texts<'a>(
+    out: &mut Vec<u8>,
+    literal: &str,
+    texts: impl Iterator<Item = &'a str>,
+) {
+    out.extend_from_slice(literal.as_bytes());
+    push_array(out, texts, push_string);
 }
 
-fn push_jsons(out: &mut Vec<u8>, literal: &str, values: Option<&[Option<&str>]>) {
-    if let Some(values) = values {
-        out.extend_from_slice(literal.as_bytes());
-        push_array(out, values, |out, value| {
-            out.extend_from_slice(value.unwrap_or("null").as_bytes());
-        });
-    }
+pub(crate) fn push_jsons<'a>(
+    out: &mut Vec<u8>,
+    literal: &str,
+    values: impl Iterator<Item = Option<&'a str>>,
+) {
+    out.extend_from_slice(literal.as_bytes());
+    push_array(out, values, |out, value| {
+        out.extend_from_slice(value.unwrap_or("null").as_bytes());
+    });
 }
