@@ -21,7 +21,7 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml tools/build_backend.py $(shell f
 export PYO3_PYTHON := $(abspath $(PY))
 
 .PHONY: help run test test-rust test-here test-others check check-spec check-ruff check-types check-stub check-rust \
-        check-house bench spec format native build wheels pythons clean
+        check-house bench bench-quick bench-report bench-run spec format native build wheels pythons clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,12 +73,21 @@ check-house: build
 	@$(call say_kind)
 	STEPWELL_TEST_BACKENDS=$(BACKENDS) $(PY) -m pytest -q tests/house --ignore tests/house/test_wheels.py
 
-bench: build ## native, pure and hand-written in one run, as ratios
+bench: bench-run ## native, pure and hand-written in one run, as ratios with their targets; fails where one is missed
+	$(PY) benches/ratios.py --check $(VENV)/bench.json
+
+bench-quick: build ## the short edition, a few seconds, as `make test` has it
+	$(PY) benches/quick.py
+
+bench-report: bench-run ## the long one again, written to docs/: numbers, tables and plot
+	$(PY) benches/ratios.py --json docs/figures/bench.json $(VENV)/bench.json
+	$(PY) benches/report.py
+
+bench-run: build
 	$(PY) -m pytest -q benches --benchmark-only --benchmark-json=$(VENV)/bench.json
 ifeq ($(KIND),native)
 	cargo bench --locked -p stepwell-benches
 endif
-	$(PY) benches/ratios.py $(VENV)/bench.json
 
 spec: $(TOOLS) ## write the generated tables of both backends from spec/*.toml
 	$(PY) spec/generate.py

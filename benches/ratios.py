@@ -1,10 +1,10 @@
-"""The ratios of one run of the benchmarks, as a table with their targets.
+"""The ratios of one run of the benchmarks, as tables with their targets.
 
     python benches/ratios.py .venv/bench.json [--check] [--json FILE]
 
-Reads what pytest-benchmark wrote, then measures memory and the import in processes of their own. A ratio is one of
-minimums: what disturbs a run only ever adds to it, so the smallest of several is nearest to what the code costs; the
-medians are shown beside it. `--check` ends with 1 where a target is missed by more than a margin for noise.
+Reads what pytest-benchmark wrote, then measures growth, memory and the import in processes of their own. A ratio is one
+of minimums: what disturbs a run only ever adds to it, so the smallest of several is nearest to what the code costs; the
+medians are shown beside it. `--check` ends with 1 where a target is missed.
 """
 
 import argparse
@@ -12,28 +12,18 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import growth
 import memory
 import startup
-from rich.console import Console
-from rich.table import Table
-from targets import IMPORT, MARGIN, MEMORY, ROWS, Row, Target
+from results import Results, Times, all_lines, missed, sheets
+from show import show
+from targets import GROWTH, MEMORY
 from workload import MAKERS
-
-Times = dict[tuple[str, str], dict[str, float]]
-
-
-class Line(NamedTuple):
-    """One measured number beside its target."""
-
-    name: str
-    value: float
-    target: Target
-    shown: str = ""
 
 
 def times(report: dict[str, Any]) -> Times:
@@ -41,82 +31,54 @@ def times(report: dict[str, Any]) -> Times:
     found: Times = {}
     for bench in report["benchmarks"]:
         info, stats = bench["extra_info"], bench["stats"]
-        found[info["workload"], info["who"]] = {
-            which: stats[which] / info["units"] * 1e9 for which in ("min", "median")
+        found.setdefault(info["workload"], {})[info["who"]] = {
+            which: rounded(stats[which] / info["units"] * 1e9) for which in ("min", "median")
         }
     return found
 
 
-def ratio(row: Row, found: Times, which: str, who: str) -> float | None:
-    """How many times as fast as the other one the native backend is; for pure how many times the other one's cost."""
-    other = found.get((row.against_workload or row.workload, row.against))
-    own = found.get((row.workload, who))
-    if other is None or own is None:
-        return None
-    return other[which] / own[which] if who == "native" else own[which] / other[which]
+def rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
-def verdict(target: Target, value: float) -> str:
-    if not str(target):
-        return ""
-    return "pass" if target.met(value) else "near" if target.met(value, MARGIN) else "MISS"
-
-
-def speed_table(found: Times) -> Table:
-    table = Table(title="ns per unit, and ratios of the minimums (of the medians)", title_justify="left")
-    for heading in ("workload", "per", "native", "pure", "against", "native is faster by", "pure costs"):
-        table.add_column(heading, justify="left" if heading in ("workload", "per", "against") else "right")
-    for row in ROWS:
-        cells = [row.workload, row.unit]
-        for who in ("native", "pure"):
-            own = found.get((row.workload, who))
-            cells.append("" if own is None else f"{own['min']:,.0f}")
-        other = found.get((row.against_workload or row.workload, row.against))
-        cells.append("" if other is None else f"{row.against} {other['min']:,.0f}")
-        for who, target in (("native", row.faster), ("pure", row.cost)):
-            value, median = ratio(row, found, "min", who), ratio(row, found, "median", who)
-            if value is None or median is None:
-                cells.append("not measured" if str(target) else "")
-            else:
-                cells.append(f"{value:.2f}x ({median:.2f}) {target} {verdict(target, value)}".strip())
-        table.add_row(*cells)
-    return table
-
-
-def others() -> Iterator[Line]:
-    """Memory and the import; it takes a while."""
-    for who in MAKERS:
-        value = memory.measured(who)
-        yield Line(f"memory per finished step, {who}", value, MEMORY[who], f"{value:.0f} bytes")
-    for backend in [who for who in MAKERS if who != "hand"]:
-        value = startup.measured(backend)
-        yield Line(f"import stepwell, {backend}", value, IMPORT, f"{value:.1f} ms")
-
-
-def other_table(lines: list[Line]) -> Table:
-    table = Table(title="memory and import", title_justify="left")
-    for heading in ("what", "measured", "target", ""):
-        table.add_column(heading)
-    for line in lines:
-        table.add_row(line.name, line.shown, str(line.target), verdict(line.target, line.value))
-    return table
-
-
-def machine(report: dict[str, Any]) -> str:
-    """Where and when this was measured."""
-    info, commit = report["machine_info"], report.get("commit_info", {})
+def machine(report: dict[str, Any]) -> dict[str, str]:
+    """Where and when this was measured, and what."""
+    cpu, commit = report["machine_info"]["cpu"], report.get("commit_info", {})
     try:
-        rustc = subprocess.run(
-            ["rustc", "--version"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        rustc = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True).stdout
     except OSError:
         rustc = "no rustc"
-    state = f"{str(commit.get('id', 'no commit'))[:12]}{' with changes' if commit.get('dirty') else ''}"
-    cpu = info["cpu"]
-    return (
-        f"{cpu.get('brand_raw', platform.machine())}, {cpu.get('count', '?')} CPUs, {platform.system()}\n"
-        f"CPython {platform.python_version()}, {rustc}\n"
-        f"commit {state}, {datetime.fromisoformat(report['datetime']).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    when = datetime.fromisoformat(report["datetime"]).astimezone(UTC)
+    return {
+        "cpu": f"{cpu.get('brand_raw', platform.machine())}, {cpu.get('count', '?')} CPUs",
+        "system": platform.system(),
+        "python": f"CPython {platform.python_version()}",
+        "rustc": rustc.partition("(")[0].strip(),
+        "commit": f"{str(commit.get('id', 'unknown'))[:12]}{' with changes' if commit.get('dirty') else ''}",
+        "date": f"{when:%Y-%m-%d}",
+    }
+
+
+def each(table: Iterable[tuple[str, str]], measured: Callable[[str, str], Any]) -> dict[str, dict[str, Any]]:
+    """What is measured for each workload and who does it, of those that are here."""
+    found: dict[str, dict[str, Any]] = {}
+    for workload, who in table:
+        if who in MAKERS:
+            found.setdefault(workload, {})[who] = measured(workload, who)
+    return found
+
+
+def gathered(report: dict[str, Any]) -> Results:
+    """All of a run; what pytest does not measure takes a minute or two."""
+    backends = [who for who in MAKERS if who != "hand"]
+    sizes = lambda *what: {size: rounded(ns) for size, ns in growth.measured(*what).items()}
+    return Results(
+        machine=machine(report),
+        backends=backends,
+        times=times(report),
+        growth=each(GROWTH, sizes),
+        memory=each(MEMORY, lambda *what: rounded(memory.measured(*what))),
+        startup={backend: rounded(startup.measured(backend)) for backend in backends},
     )
 
 
@@ -128,29 +90,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
     parser.add_argument("--json", type=Path, help="write the numbers there, too")
     given = parser.parse_args()
-    report = json.loads(given.report.read_bytes())
-    found = times(report)
-    console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
-    console.print(machine(report), speed_table(found), sep="\n")
-    lines = list(others())
-    console.print(other_table(lines))
-    gates = [
-        Line(f"{row.workload}, {who}", ratio(row, found, "min", who) or 0.0, target)
-        for row in ROWS
-        for who, target in (("native", row.faster), ("pure", row.cost))
-        if str(target)
-    ]
-    missing = [line.name for line in gates if not line.value]
-    missed = missing + [
-        line.name for line in [*gates, *lines] if line.value and not line.target.met(line.value, MARGIN)
-    ]
+    results = gathered(json.loads(given.report.read_bytes()))
     if given.json:
-        numbers = {line.name: line.value for line in [*gates, *lines]}
-        given.json.write_text(
-            json.dumps({"machine": machine(report), "numbers": numbers, "missed": missed}, indent=1)
-        )
-    console.print(f"missed or not measured: {', '.join(missed)}" if missed else "every target is met")
-    return int(bool(missed) and given.check)
+        results.write(given.json)
+    print(*results.machine.values(), sep="\n")
+    show(*sheets(results).values())
+    wrong = missed(all_lines(results))
+    print(*wrong or ["every target is met"], sep="\n")
+    return int(bool(wrong) and given.check)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import handwritten
 from stepwell import _pure
 
 STEPS = 100_000
+MILLION = 1_000_000
 NAMES = ("fetch", "parse", "score", "store")
 TENANT = "acme"
 
@@ -75,6 +76,22 @@ def in_bulk(execution: Any, names: list[str], outputs: list[str]) -> None:
     execution.complete_steps(execution.start_steps(names), outputs)
 
 
+def one_by_one_bare(execution: Any, names: list[str]) -> None:
+    """Steps without outputs."""
+    start, complete = execution.start_step, execution.complete_step
+    for name in names:
+        complete(start(name).id)
+
+
+def in_bulk_bare(execution: Any, names: list[str]) -> None:
+    execution.complete_steps(execution.start_steps(names))
+
+
+def in_bulk_of_one_name(execution: Any, names: list[str]) -> None:
+    """As many steps as there are names, all with the first one."""
+    execution.complete_steps(execution.start_steps(names[0], count=len(names)))
+
+
 def back_and_forth(execution: Any, pairs: int) -> None:
     pause, resume = execution.pause, execution.resume
     for _ in range(pairs):
@@ -95,14 +112,14 @@ class Nothing:
 # --- the checks ---------------------------------------------------------------------------------------------------
 
 
-def check(execution: Any, names: list[str], outputs: list[str], *, state: str = "running") -> None:
+def check(execution: Any, names: list[str], outputs: list[str] | None = None) -> None:
     """The execution holds these steps, in order, all completed, with their outputs and times that make sense."""
     steps = list(execution.steps.values())
-    assert str(execution.state) == state, execution.state
+    assert str(execution.state) == "running", execution.state
     assert len(steps) == len(names)
     assert Counter(str(step.state) for step in steps) == {"completed": len(names)}
     assert [step.name for step in steps] == names
-    assert [step.output for step in steps] == outputs
+    assert [step.output for step in steps] == (outputs or [None] * len(names))
     assert [step.id for step in steps] == list(execution.steps)
     assert len(set(execution.steps)) == len(steps)
     assert all(
