@@ -171,12 +171,18 @@ class Steps(Table):
 class StepRange(Table):
     """Steps of one execution by position: a sequence; what a bulk call returns and the next one takes.
 
-    It holds positions, not steps: `Step` objects and ids are made when asked for.
+    It holds positions, not steps: `Step` objects and ids are made when asked for. Made by hand, of positions in a
+    range or an `array("I")`, it raises `IndexError` for one that is no step's.
     """
 
     __slots__ = ("_indices",)
 
     def __init__(self, execution: "Execution", indices: "Indices") -> None:
+        if isinstance(indices, range) and indices.step != 1:
+            indices = array("I", indices)
+        ends = indices[:: len(indices) - 1 or 1] if isinstance(indices, range) else indices
+        if ends and (min(ends) < 0 or max(ends) >= execution._step_count()):
+            raise IndexError("step index out of range")
         self._execution = execution
         self._indices = indices
 
@@ -191,10 +197,7 @@ class StepRange(Table):
     def __getitem__(self, index: int | slice) -> "Step | StepRange":
         if not isinstance(index, slice):
             return self._execution._step_at(self._indices[index])
-        indices = self._indices[index]
-        if isinstance(indices, range) and indices.step != 1:
-            indices = array("I", indices)
-        return StepRange(self._execution, indices)
+        return StepRange(self._execution, self._indices[index])
 
     def __iter__(self) -> "Iterator[Step]":
         return map(self._execution._step_at, self._indices)

@@ -240,6 +240,16 @@ BAD_SNAPSHOTS = {
     "pending without a time": lambda data: data.replace(
         b'{"at":1767225600000000000,"kind":"start"}', b'{"kind":"start"}'
     ),
+    "an output of what runs": lambda data: data.replace(b'"input":1', b'"input":1,"output":7', 1),
+    "an error of what runs": lambda data: data.replace(b'"input":1', b'"input":1,"error":{}', 1),
+    "a reason of what runs": lambda data: data.replace(b'"input":1', b'"input":1,"reason":"r"', 1),
+    "an end of what runs": lambda data: data.replace(
+        b',"input":1', b',"ended_at":1767225600000000000,"input":1', 1
+    ),
+    "no end of what ended": lambda data: data.replace(
+        b'"state":"running","attempt"', b'"state":"failed","attempt"', 1
+    ),
+    "a next try of what runs": lambda data: data.replace(b',"input":1', b',"retry_at":5,"input":1', 1),
     "digest of other length": lambda data: data.replace(b'"id":', b'"head":"00","id":', 1),
     "very deep": lambda data: data.replace(b'"input":1', b'"input":' + b"[" * 100_000, 1),
 }

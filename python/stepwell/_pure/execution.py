@@ -203,9 +203,10 @@ class Execution(View, Methods):
                 for action in filled:
                     at, _ = self._reduce(action._kind, action._fields, action._at, now)
                     done.append(fields.applied(action, at))
-            except errors.StepwellError as error:
+            except BaseException as error:  # an interrupt too leaves nothing half done
                 undo.restore()
-                error.index = len(done)
+                if isinstance(error, errors.StepwellError):
+                    error.index = len(done)
                 raise
             finally:
                 self._undo = None

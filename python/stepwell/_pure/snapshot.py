@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .. import errors, fields, journal
-from .._spec import FORMAT
+from .._spec import FORMAT, STEP_TERMINAL
 from ..clock import Clock
 from ..journal import Fields, Malformed, Newer
 from .columns import ABSENT, CODES, DESCRIPTION, STATES, Columns
@@ -170,6 +170,18 @@ def _restore(columns: Columns, step: Fields) -> None:
         columns.more["tried"][index] = step["tried_at"]
 
 
+def _check_end(step: Fields) -> None:
+    """What comes with the end of a step is there only then, and the next try's time only before it."""
+    ended = step["state"] in STEP_TERMINAL
+    if ("ended_at" in step) != ended or (not ended and not _ENDS.isdisjoint(step)):
+        raise Malformed
+    if "retry_at" in step and (step["state"] != "pending" or "attempts" not in step):
+        raise Malformed
+
+
+_ENDS = frozenset({"output", "error", "reason"})
+
+
 def _check(values: Fields) -> None:
     """Raises for what no execution can be."""
     fields.check_snapshot("execution", values)
@@ -209,5 +221,6 @@ def _check(values: Fields) -> None:
             raise Malformed
         if any(start < 0 or end < 0 for start, end, _ in step.get("attempts", ())):
             raise Malformed
+        _check_end(step)
         for counter, amount in step.get("usage", {}).items():
             totals[counter] = fields.integer("usage", totals.get(counter, 0) + amount)

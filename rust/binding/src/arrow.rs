@@ -178,8 +178,10 @@ fn times(all: impl Iterator<Item = Option<i64>>) -> ArrayRef {
 impl Execution {
     fn _arrow<'py>(&self, at: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyCapsule>> {
         let (py, places) = (at.py(), columns::places(at)?);
-        let now = self.now(py)?;
-        let table = self.read_detached(py, |core| read(core.steps(), &places, now))?;
+        let now = self.clock_now(py)?;
+        // Not before the last action, looked at under the lock: no duration is negative.
+        let table = self
+            .read_detached(py, |core| read(core.steps(), &places, now.max(core.status().last)))?;
         // How an error reads is the package's to say; most tables have few.
         let shown = table.errors.iter().map(|json| {
             ERROR_COLUMNS.get(py)?.call1((PyBytes::new(py, json.as_bytes()),))?.extract()

@@ -71,9 +71,9 @@ impl Execution {
 
     fn _durations(&self, at: &Bound<'_, PyAny>) -> PyResult<Vec<Option<i64>>> {
         let (py, at) = (at.py(), places(at)?);
-        let now = self.now(py)?;
+        let now = self.clock_now(py)?;
         self.read(py, |core| {
-            let steps = core.steps();
+            let (steps, now) = (core.steps(), now.max(core.status().last));
             at.iter().filter_map(|index| Some(steps.get(index)?.duration(now))).collect()
         })
     }
@@ -110,7 +110,12 @@ impl Execution {
 
     fn _slowest<'py>(&self, at: &Bound<'py, PyAny>, n: usize) -> PyResult<Bound<'py, PyAny>> {
         let (py, at) = (at.py(), places(at)?);
-        let now = self.now(py)?;
-        shown(py, &self.read_detached(py, |core| core.steps().slowest(&at, n, now))?)
+        let now = self.clock_now(py)?;
+        shown(
+            py,
+            &self.read_detached(py, |core| {
+                core.steps().slowest(&at, n, now.max(core.status().last))
+            })?,
+        )
     }
 }

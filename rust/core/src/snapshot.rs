@@ -299,7 +299,7 @@ fn step(reader: &mut Reader<'_>, execution: &mut Execution) -> Read<()> {
     };
     let index = steps.push(id_, new);
     steps.set_past(index, attempt, ended);
-    if attempt == 1 && started != tried {
+    if (attempt == 1 && started != tried) || ended.is_some() != state.is_terminal() {
         return Err(MALFORMED);
     }
     let retried = if reader.take("}") {
@@ -337,7 +337,12 @@ fn rest(
     let usage = optional(reader, ",\"usage\":", usage)?.unwrap_or_default();
     let past = optional(reader, ",\"attempts\":", past)?.unwrap_or_default();
     reader.expect("}")?;
-    if parent.is_some_and(|parent| steps.find(parent).is_none()) {
+    let state = steps.state(index).unwrap_or(StepState::Pending);
+    let has_ended = output.is_some() || error.is_some() || reason.is_some();
+    if parent.is_some_and(|parent| steps.find(parent).is_none())
+        || (has_ended && !state.is_terminal())
+        || (retry_at.is_some() && (state != StepState::Pending || past.is_empty()))
+    {
         return Err(MALFORMED);
     }
     for (counter, amount) in &usage {

@@ -10,10 +10,10 @@ impl Default for Span {
     }
 }
 
-const START_BITS: u32 = 16;
+const START_BITS: u32 = 17;
 const LEN_BITS: u32 = 16;
 /// How many bytes stand together, at the most.
-const PIECE: usize = 1 << START_BITS;
+const PIECE: usize = 1 << (START_BITS - 1);
 /// A text of this length or more is a piece by itself.
 const LONG: usize = (1 << LEN_BITS) - 1;
 
@@ -25,34 +25,66 @@ impl Span {
     }
 }
 
+/// A text of this length or more is looked for among the latest ones: steps that are given the same share it.
+const SHARED: usize = 64;
+const LATEST: usize = 4;
+
 /// The texts, in pieces.
 #[derive(Debug, Default)]
 pub struct Texts {
     pieces: Vec<String>,
-    /// The piece that is written to.
-    open: usize,
+    /// The piece that is written to, which holds no long text.
+    open: Option<usize>,
+    latest: [Span; LATEST],
+    next: usize,
 }
 
 /// How much there was.
 #[derive(Clone, Copy, Debug)]
-pub struct TextMark(usize, usize, usize);
+pub struct TextMark {
+    pieces: usize,
+    open: Option<usize>,
+    end: usize,
+}
 
 impl Texts {
     pub fn push(&mut self, text: &str) -> Span {
+        if text.len() < SHARED {
+            return self.keep(text);
+        }
+        let same = |span: &&Span| self.get(**span) == Some(text);
+        if let Some(span) = self.latest.iter().find(same) {
+            return *span;
+        }
+        let span = self.keep(text);
+        self.latest[self.next % LATEST] = span;
+        self.next += 1;
+        span
+    }
+
+    fn keep(&mut self, text: &str) -> Span {
         if text.len() >= LONG {
             self.pieces.push(text.to_owned());
             return Span::new(self.pieces.len() - 1, 0, LONG);
         }
-        if self.pieces.get(self.open).is_none_or(|piece| !has_room(piece, text.len())) {
+        let open = match self.open {
+            Some(open) if self.end(open) + text.len() <= PIECE => open,
             // A first short text stays small.
-            let room = if self.pieces.is_empty() { 0 } else { PIECE };
-            self.open = self.pieces.len();
-            self.pieces.push(String::with_capacity(room));
+            before => {
+                self.pieces.push(String::with_capacity(before.map_or(0, |_| PIECE)));
+                self.pieces.len() - 1
+            }
+        };
+        self.open = Some(open);
+        let start = self.end(open);
+        if let Some(piece) = self.pieces.get_mut(open) {
+            piece.push_str(text);
         }
-        let Some(piece) = self.pieces.get_mut(self.open) else { return Span::NONE };
-        let start = piece.len();
-        piece.push_str(text);
-        Span::new(self.open, start, text.len())
+        Span::new(open, start, text.len())
+    }
+
+    fn end(&self, piece: usize) -> usize {
+        self.pieces.get(piece).map_or(0, String::len)
     }
 
     pub fn push_some(&mut self, text: Option<&str>) -> Span {
@@ -68,7 +100,7 @@ impl Texts {
         if len == LONG {
             return Some(piece);
         }
-        let start = (span.0 >> LEN_BITS) as usize & (PIECE - 1);
+        let start = (span.0 >> LEN_BITS) as usize & ((1 << START_BITS) - 1);
         piece.get(start..start + len)
     }
 
@@ -84,26 +116,51 @@ impl Texts {
     }
 
     pub fn mark(&self) -> TextMark {
-        TextMark(self.pieces.len(), self.open, self.pieces.get(self.open).map_or(0, String::len))
+        let end = self.open.map_or(0, |open| self.end(open));
+        TextMark { pieces: self.pieces.len(), open: self.open, end }
     }
 
     /// Forgets what has come since the mark.
     pub fn restore(&mut self, mark: TextMark) {
-        self.pieces.truncate(mark.0);
-        self.open = mark.1;
-        if let Some(piece) = self.pieces.get_mut(mark.1) {
-            piece.truncate(mark.2);
+        self.pieces.truncate(mark.pieces);
+        self.open = mark.open;
+        if let Some(piece) = self.open.and_then(|open| self.pieces.get_mut(open)) {
+            piece.truncate(mark.end);
         }
+        self.latest = Default::default();
     }
-}
-
-fn has_room(piece: &str, len: usize) -> bool {
-    piece.len() + len <= PIECE
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_length_comes_back_after_every_other() {
+        let lengths = [0, 1, 63, 64, 65, 32_768, LONG - 1, LONG, LONG + 1, PIECE, PIECE + 1];
+        let text = |len: usize, with: char| String::from(with).repeat(len);
+        for first in lengths {
+            for second in lengths {
+                let mut texts = Texts::default();
+                let given = [text(first, 'a'), text(second, 'b'), text(0, 'c'), text(1, 'd')];
+                let spans = given.each_ref().map(|text| texts.push(text));
+                let again = given.each_ref().map(|text| texts.push(text));
+                for ((text, span), again) in given.iter().zip(spans).zip(again) {
+                    assert_eq!(texts.get(span), Some(&**text), "{first}, {second}");
+                    assert_eq!(texts.get(again), Some(&**text), "{first}, {second}");
+                    assert_eq!(span == again, text.len() >= SHARED || texts.get(span).is_none());
+                }
+            }
+        }
+        // A piece that is exactly full.
+        let mut texts = Texts::default();
+        let halves = [text(PIECE / 2, 'a'), text(PIECE / 2, 'b')].map(|text| texts.push(&text));
+        let empty = texts.push("");
+        let after = texts.push("after");
+        assert_eq!(texts.get(empty), Some(""));
+        assert_eq!(texts.get(after), Some("after"));
+        assert!(halves.iter().all(|span| texts.get(*span).is_some()));
+    }
 
     #[test]
     fn texts_come_back() {
@@ -122,7 +179,8 @@ mod tests {
         let full = given.map(|text| Some(text).filter(|text| !text.is_empty()));
         assert_eq!(more.iter().map(|span| texts.get(*span)).collect::<Vec<_>>(), full);
         let mark = texts.mark();
-        let gone = [texts.push("gone"), texts.push(&long), texts.push(&edge), texts.push(&edge)];
+        let others = [format!("{long}!"), format!("{edge}!"), "!".repeat(LONG - 1)];
+        let gone = ["gone", &others[0], &others[1], &others[2]].map(|text| texts.push(text));
         texts.restore(mark);
         assert_eq!(gone.map(|span| texts.get(span)), [None; 4]);
         assert_eq!(
