@@ -22,11 +22,11 @@ KINDS = tuple(kind for kind in RECORDS if kind != "created")
 
 _LISTS = {
     "names": "name",
-    "keys": "",
+    "keys": "key",
     "inputs": "input",
     "outputs": "output",
     "errors": "error",
-    "places": "",
+    "places": "place",
 }
 
 
@@ -384,7 +384,7 @@ def count_of(fields: Fields) -> int | None:
 def elements(fields: Fields) -> Iterator[Fields]:
     """The fields of the single actions that a bulk action stands for, in order."""
     shared = {name: fields[name] for name in _SHARED if name in fields}
-    many = [(one, fields[name]) for name, one in _SINGULAR.items() if name in fields]
+    many = [(one, fields[name]) for name, one in _LISTS.items() if name in fields]
     for index, step in enumerate(journal.ids_of(fields["steps"])):
         element: Fields = {"step_id": step, **shared}
         for one, values in many:
@@ -393,8 +393,19 @@ def elements(fields: Fields) -> Iterator[Fields]:
         yield element
 
 
-_SINGULAR = {many: one or many.removesuffix("s") for many, one in _LISTS.items()}
-_SHARED = ("name", "type", "parent_step_id", "input", "source", "callable_id", "output", "error", "reason")
+_SHARED = (
+    "name",
+    "type",
+    "key",
+    "parent_step_id",
+    "input",
+    "source",
+    "callable_id",
+    "place",
+    "output",
+    "error",
+    "reason",
+)
 
 
 def _fold(fields: Fields) -> None:
@@ -402,7 +413,7 @@ def _fold(fields: Fields) -> None:
     count = count_of(fields)
     for many, one in _LISTS.items():
         values = fields.get(many)
-        if one and values and values[0] == values[-1] and values.count(values[0]) == len(values):
+        if values and values[0] == values[-1] and values.count(values[0]) == len(values):
             del fields[many]
             if values[0] is not None:
                 fields[one] = values[0]

@@ -36,7 +36,7 @@ SAMPLE = {
 def sample(kind):
     """An action of that kind with every field that it may have, the first of two that exclude each other."""
     given = {name: SAMPLE[type_] for name, type_, _ in RECORDS[kind]}
-    for one in ("name", "input", "output", "error"):
+    for one in ("name", "key", "input", "place", "output", "error"):
         if one in given and one + "s" in given:
             del given[one]
     for name, value in (

@@ -133,13 +133,15 @@ impl<'a> Many<'a> {
         let one = |field: Each<'a>| field.get(0).filter(|_| !field.is_plural());
         let mut fields = self.element(self.kind, Id::from_bits(0), 0);
         fields.step = None;
-        (fields.key, fields.place) = (None, None);
-        (fields.name, fields.input) = (one(self.names).map(Into::into), one(self.inputs));
+        fields.name = one(self.names).map(Into::into);
+        fields.key = one(self.keys).map(Into::into);
+        fields.place = one(self.places).map(Into::into);
+        fields.input = one(self.inputs);
         (fields.output, fields.error) = (one(self.outputs), one(self.errors));
         fields.bulk = Some(Box::new(Bulk {
             names: texts(self.names, self.names.is_plural()),
-            keys: texts(self.keys, self.keys.is_some()),
-            places: texts(self.places, self.places.is_some()),
+            keys: texts(self.keys, self.keys.is_plural()),
+            places: texts(self.places, self.places.is_plural()),
             inputs: list(self.inputs, self.inputs.is_plural()),
             outputs: list(self.outputs, self.outputs.is_plural()),
             errors: list(self.errors, self.errors.is_plural()),

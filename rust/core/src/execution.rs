@@ -183,7 +183,14 @@ impl Execution {
     /// The same for a bulk action with at least one step.
     pub fn apply_bulk(&mut self, mut many: Many<'_>, now: i64) -> Result<Places, Box<Error>> {
         let at = self.time(None, now)?;
-        for list in [&mut many.names, &mut many.inputs, &mut many.outputs, &mut many.errors] {
+        for list in [
+            &mut many.names,
+            &mut many.keys,
+            &mut many.inputs,
+            &mut many.places,
+            &mut many.outputs,
+            &mut many.errors,
+        ] {
             *list = list.folded();
         }
         let (warned, count) = (self.guard.warnings.len(), self.steps.len());

@@ -111,11 +111,11 @@ impl<'a> Fields<'a> {
         let expected = bulk.count();
         let lists = [
             ("names", "name", bulk.names.as_ref().map(Vec::len), self.name.is_some()),
-            ("keys", "", bulk.keys.as_ref().map(Vec::len), false),
+            ("keys", "key", bulk.keys.as_ref().map(Vec::len), self.key.is_some()),
             ("inputs", "input", bulk.inputs.as_ref().map(Vec::len), self.input.is_some()),
             ("outputs", "output", bulk.outputs.as_ref().map(Vec::len), self.output.is_some()),
             ("errors", "error", bulk.errors.as_ref().map(Vec::len), self.error.is_some()),
-            ("places", "", bulk.places.as_ref().map(Vec::len), false),
+            ("places", "place", bulk.places.as_ref().map(Vec::len), self.place.is_some()),
         ];
         for (many, one, length, twice) in lists {
             let Some(given) = length else { continue };

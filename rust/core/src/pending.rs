@@ -94,9 +94,9 @@ impl Pending {
         self.series.push(Series {
             places,
             names: many.names.is_plural(),
-            keys: many.keys.is_some(),
+            keys: many.keys.is_plural(),
             inputs: many.inputs.is_plural(),
-            paths: many.places.is_some(),
+            paths: many.places.is_plural(),
             outputs: many.outputs.is_plural(),
             errors: many.errors.is_plural(),
         });
@@ -206,6 +206,8 @@ impl Series {
                     push_jsons(out, literal, each().map(StepView::error));
                 }
                 Field::Name if self.names => {}
+                Field::Key if self.keys => {}
+                Field::Place if self.paths => {}
                 Field::Input if self.inputs => {}
                 Field::Output if self.outputs => {}
                 Field::Error if self.errors => {}

@@ -142,6 +142,16 @@ def bulk(backend: Any) -> Any:
     return ex
 
 
+def same(backend: Any) -> Any:
+    """Bulk actions that say once what is the same for all."""
+    ex = seed(backend, clock=ManualClock())
+    ex.start()
+    ex.schedule_steps("a", keys=["k", "k"], places=["map:0", "map:0"])
+    steps = ex.start_steps(["b", "b"], keys=["k", "k"], inputs=[1, 1], places=["map:1", "map:1"])
+    ex.complete_steps(steps, ["same", "same"])
+    return ex
+
+
 def payloads(backend: Any) -> Any:
     """Text of every kind, and every type that has a JSON form without a further library."""
     values = {
@@ -223,6 +233,7 @@ SCENARIOS: dict[str, Callable[[Any], Any]] = {
     "cancelled": cancelled,
     "header": header,
     "bulk": bulk,
+    "same": same,
     "payloads": payloads,
     "retries": retries,
 }
