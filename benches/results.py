@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from targets import GROWTH, IMPORT, MEMORY, ROWS, Ratio, Row, Target
+from targets import GROWTH, IMPORT, MEMORY, NOISE, ROWS, Ratio, Row, Target
 
 Times = dict[str, dict[str, dict[str, float]]]
 """Nanoseconds per unit: workload, who, `min` or `median`."""
@@ -58,7 +58,9 @@ class Line(NamedTuple):
             return ""
         if self.value is None:
             return "not measured"
-        return "met" if self.target.met(self.value) else "MISSED"
+        if self.target.met(self.value):
+            return "met"
+        return "near" if self.target.met(self.value, NOISE) else "MISSED"
 
 
 class Sheet(NamedTuple):
@@ -188,7 +190,7 @@ def sheets(results: Results) -> dict[str, Sheet]:
 
 
 def missed(lines: Iterable[Line]) -> list[str]:
-    return [f"{line.name} {line.verdict}" for line in lines if line.verdict not in ("", "met")]
+    return [f"{line.name} {line.verdict}" for line in lines if line.verdict in ("MISSED", "not measured")]
 
 
 def all_lines(results: Results) -> Iterator[Line]:
