@@ -110,8 +110,8 @@ IMPORT = Target(most=25)
 # Three quarters of what was measured, or four thirds of a cost: runs differ by 5 %, and half the speed is noticed.
 # Executions are smaller here, which the hand-written version is faster with: there is less for the collector to walk.
 
-QUICK_NATIVE_ONE_BY_ONE = 2.5
-QUICK_NATIVE_IN_BULK = 30.0
+QUICK_NATIVE_ONE_BY_ONE = 2.3
+QUICK_NATIVE_IN_BULK = 25.0
 QUICK_NATIVE_REPLAY = 5.6
 QUICK_NATIVE_TO_JSON = 6.6
 QUICK_NATIVE_FROM_JSON = 9.8

@@ -63,24 +63,31 @@ impl Texts {
     }
 
     fn keep(&mut self, text: &str) -> Span {
+        if let Some(open) = self.open
+            && let Some(piece) = self.pieces.get_mut(open)
+            && text.len() < LONG
+            && piece.len() + text.len() <= PIECE
+        {
+            let start = piece.len();
+            piece.push_str(text);
+            return Span::new(open, start, text.len());
+        }
+        self.keep_in_new_piece(text)
+    }
+
+    #[cold]
+    fn keep_in_new_piece(&mut self, text: &str) -> Span {
+        let number = self.pieces.len();
         if text.len() >= LONG {
             self.pieces.push(text.to_owned());
-            return Span::new(self.pieces.len() - 1, 0, LONG);
+            return Span::new(number, 0, LONG);
         }
-        let open = match self.open {
-            Some(open) if self.end(open) + text.len() <= PIECE => open,
-            // A first short text stays small.
-            before => {
-                self.pieces.push(String::with_capacity(before.map_or(0, |_| PIECE)));
-                self.pieces.len() - 1
-            }
-        };
-        self.open = Some(open);
-        let start = self.end(open);
-        if let Some(piece) = self.pieces.get_mut(open) {
-            piece.push_str(text);
-        }
-        Span::new(open, start, text.len())
+        // A first short text stays small.
+        let mut piece = String::with_capacity(self.open.map_or(0, |_| PIECE));
+        piece.push_str(text);
+        self.pieces.push(piece);
+        self.open = Some(number);
+        Span::new(number, 0, text.len())
     }
 
     fn end(&self, piece: usize) -> usize {
