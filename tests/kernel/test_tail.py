@@ -412,3 +412,22 @@ def test_bulk_actions_in_the_tail_are_about_steps_of_the_snapshot(backend):
     ex.apply(Action("steps_cancelled", steps=[*more.ids()[5:], *many[30:70].ids()]))
     again = replay(backend, joined(bodies_of(ex.drain())), snapshot=snapshot, clock=clock)
     same(again, ex)
+
+
+# --- pieces -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_pieces_of_several_bodies_are_the_same_journal(backend, size):
+    whole = bodies(backend)
+    pieces = [joined(whole[at : at + size]) for at in range(0, len(whole), size)]
+    assert replay(backend, pieces).to_json() == replay(backend, whole).to_json()
+
+
+def test_pieces_and_single_bodies_are_counted_together(backend):
+    whole = bodies(backend)
+    assert replay(backend, [whole[0], joined(whole[1:3]), *whole[3:]]).version == len(whole) - 1
+    with refused(2, "expected seq 2, found 3"):
+        replay(backend, [whole[0], joined([whole[1], whole[3]])])
+    with refused(1, NOT_A_RECORD):
+        replay(backend, [whole[0], b"\n", *whole[1:]])

@@ -242,9 +242,10 @@ class Execution(View, Methods):
         """The execution that wrote these records, as `drain` gave them or their bodies alone.
 
         The bodies may also be one buffer, each followed by a newline, which the last may lack; an empty one is an
-        empty journal. With a `snapshot`, which `to_json` wrote, the records are those after the last one that was
-        drained before it: they must be the actions that the snapshot holds as not drained, then go on from it; what
-        they do not reach stays as not drained, and there may be none.
+        empty journal. An iterable may have such pieces of several bodies too, each with a newline at its end. With
+        a `snapshot`, which `to_json` wrote, the records are those after the last one that was drained before it:
+        they must be the actions that the snapshot holds as not drained, then go on from it; what they do not reach
+        stays as not drained, and there may be none.
 
         Where `schema_version` or `version` (the number of actions) is given, the record must have it; where a
         `tenant` is given, it must be the recorded one, and the limits of a `TenantContext` hold from here on. Raises

@@ -102,20 +102,27 @@ def _records(records: "Iterable[Record | bytes] | bytes | bytearray | memoryview
     from ..reading import Reader
 
     if isinstance(records, bytes | bytearray | memoryview):
-        yield from _in_buffer(bytes(records))
+        yield from _in_buffer(bytes(records), 0)
         return
-    for index, record in enumerate(records):
+    index = 0
+    for record in records:
+        if isinstance(record, bytes) and record.endswith(b"\n"):
+            for found in _in_buffer(record, index):
+                yield found
+                index += 1
+            continue
         body = record if isinstance(record, bytes) else _body(index, record)
         try:
-            found = Reader(body).record()
+            read = Reader(body).record()
         except Malformed as why:
             _refuse(index, why)
-        if not isinstance(record, bytes) and not _beside(record, found):
+        if not isinstance(record, bytes) and not _beside(record, read):
             errors.columns_differ(index)
-        yield body, found
+        yield body, read
+        index += 1
 
 
-def _in_buffer(data: bytes) -> Iterator[_Read]:
+def _in_buffer(data: bytes, index: int) -> Iterator[_Read]:
     """Records with a newline after each. The buffer is not split: a payload from elsewhere may hold newlines."""
     from ..reading import Reader
 
@@ -125,7 +132,7 @@ def _in_buffer(data: bytes) -> Iterator[_Read]:
     except UnicodeDecodeError as error:
         end = error.start  # the record of this byte has no end then
     reader = Reader(data[:end])
-    text, index = reader.text, 0
+    text = reader.text
     while reader.position < len(text) or end < len(data):
         start = reader.position
         try:

@@ -114,6 +114,21 @@ fn take_each<'py>(
     let mut end = Ok(());
     for item in records.try_iter()? {
         let index = replay.taken() + rows.bodies.len();
+        let several = item.as_ref().ok().and_then(|item| several(item).cloned());
+        if let Some(several) = several {
+            let taken = take(py, &mut rows, replay)?;
+            let taken = match taken {
+                Ok(()) => {
+                    let bytes = several.as_bytes();
+                    detached(py, || replay.take_all(bytes))?
+                }
+                fault => fault,
+            };
+            if taken.is_err() {
+                return Ok(taken);
+            }
+            continue;
+        }
         end = item.and_then(|item| add(&mut rows, index, item));
         if end.is_err() {
             break;
@@ -128,6 +143,11 @@ fn take_each<'py>(
     // What comes before a record that cannot be read is replayed first.
     let taken = take(py, &mut rows, replay)?;
     if taken.is_ok() { end.map(Ok) } else { Ok(taken) }
+}
+
+/// Bodies in one piece: a newline is behind the last of them, and no body ends with one.
+fn several<'a, 'py>(item: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyBytes>> {
+    item.cast::<PyBytes>().ok().filter(|bytes| bytes.as_bytes().last() == Some(&b'\n'))
 }
 
 /// Runs something that takes long without the interpreter lock. A panic is an `InternalError`.
@@ -273,9 +293,10 @@ impl Execution {
     /// The execution that wrote these records, as `drain` gave them or their bodies alone.
     ///
     /// The bodies may also be one buffer, each followed by a newline, which the last may lack; an empty one is an
-    /// empty journal. With a `snapshot`, which `to_json` wrote, the records are those after the last one that was
-    /// drained before it: they must be the actions that the snapshot holds as not drained, then go on from it; what
-    /// they do not reach stays as not drained, and there may be none.
+    /// empty journal. An iterable may have such pieces of several bodies too, each with a newline at its end. With
+    /// a `snapshot`, which `to_json` wrote, the records are those after the last one that was drained before it:
+    /// they must be the actions that the snapshot holds as not drained, then go on from it; what they do not reach
+    /// stays as not drained, and there may be none.
     ///
     /// Where `schema_version` or `version` (the number of actions) is given, the record must have it; where a
     /// `tenant` is given, it must be the recorded one, and the limits of a `TenantContext` hold from here on. Raises
