@@ -20,11 +20,20 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml tools/build_backend.py $(shell f
 # Cargo and maturin look at the same interpreter, so that neither makes the other compile anew.
 export PYO3_PYTHON := $(abspath $(PY))
 
+# The flags of the bundled SQLite, the same as in a build by pip.
+ifeq ($(shell uname -s),Linux)
+export LIBSQLITE3_FLAGS := $(shell sed -n 's/^SQLITE_FLAGS = "\(.*\)"$$/\1/p' tools/build_backend.py)
+endif
+
+PROOFS := prove-kills prove-power prove-failures prove-zombies prove-processes prove-interrupts prove-full \
+    prove-tampering prove-hostile prove-stores
+
 .PHONY: help run test test-rust test-here test-others check check-spec check-ruff check-types check-stub check-rust \
-        check-house bench bench-quick bench-report bench-run spec format native build wheels pythons clean
+        check-house $(PROOFS) bench bench-quick bench-stores bench-report bench-run spec format native build wheels pythons \
+        clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 run: build ## the main job: take stock of the standard library, one step per file; goes on where it was killed
 	$(PY) -m stepwell run examples/stdlib_census.py
@@ -33,7 +42,7 @@ test: test-rust test-here test-others ## everything: the domain crate, then the 
 
 test-rust: build
 ifeq ($(KIND),native)
-	cargo test --locked -p stepwell-core
+	cargo test --locked -p stepwell-core -p stepwell-store
 endif
 
 test-here: build
@@ -73,14 +82,35 @@ check-house: build
 	@$(call say_kind)
 	STEPWELL_TEST_BACKENDS=$(BACKENDS) $(PY) -m pytest -q tests/house --ignore tests/house/test_wheels.py
 
+# The full editions; `make test` has a small one of each. ARGS="--count 500 --backend pure" makes another.
+$(PROOFS): build
+	@$(call say_kind)
+	PYTHONPATH=tests STEPWELL_TEST_BACKENDS=$(BACKENDS) $(PY) -m proofs.$(subst stores,sequences,$(@:prove-%=%)) $(ARGS)
+
+prove-kills: ## 10,000 processes killed at random moments; nothing acknowledged is lost, nothing recorded runs again
+prove-zombies: ## 500 writers stopped, taken over from, and continued; nothing of theirs is accepted any more
+prove-processes: ## 8 processes on one file for a minute, one stopped now and then; nobody sees an error
+prove-interrupts: ## 10,000 waits interrupted, 10,000 cancelled; each is resolved by asking again, and done once
+prove-power: ## power lost after every system call of a writer, 200,000 images of what the disk may hold; needs strace
+prove-failures: ## the n-th system call of a store fails, for every n; right outcome, no hang; needs strace
+prove-full: ## a disk that is full and then is not, 100 times; needs util-linux, and root or user namespaces
+prove-tampering: ## every byte of a small store is changed: `verify` finds it, or it changes no answer
+prove-hostile: ## made-up and broken stores, exports and journals through every reader, for hours
+prove-stores: ## 50,000 random sequences of requests to each store; they answer the same
+
 bench: bench-run ## native, pure and hand-written in one run, as ratios with their targets; fails where one is missed
 	$(PY) benches/ratios.py --check $(VENV)/bench.json
+	$(PY) benches/stores.py --check
 
 bench-quick: build ## the short edition, a few seconds, as `make test` has it
 	$(PY) benches/quick.py
 
+bench-stores: build ## the SQLite store beside raw sqlite3 on this disk, some minutes
+	$(PY) benches/stores.py --check
+
 bench-report: bench-run ## the long one again, written to docs/: numbers, tables and plot
 	$(PY) benches/ratios.py --json docs/figures/bench.json $(VENV)/bench.json
+	$(PY) benches/stores.py --json docs/figures/stores.json
 	$(PY) benches/report.py
 
 bench-run: build

@@ -15,6 +15,7 @@ Settings = dict[str, Any] | None
 
 HATCHLING = "hatchling>=1.27,<2"
 MATURIN = "maturin>=1.9.4,<2"
+SQLITE_FLAGS = "-DHAVE_FDATASYNC=1 -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_DQS=0"
 
 
 def pure_because() -> str | None:
@@ -42,6 +43,9 @@ def chosen() -> Any:
         print("stepwell: it does the same, slower; stepwell.BACKEND says 'pure'", file=sys.stderr, flush=True)
         return importlib.import_module("hatchling.build")
     print("stepwell: building the NATIVE package (Rust)", file=sys.stderr, flush=True)
+    if sys.platform == "linux":
+        # The bundled SQLite does not look for it by itself, and then syncs more than the file's data with each commit.
+        os.environ.setdefault("LIBSQLITE3_FLAGS", SQLITE_FLAGS)
     # maturin is a program: without build isolation it lies beside the interpreter, perhaps not on the PATH.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts")])
     return importlib.import_module("maturin")

@@ -5,6 +5,7 @@ Stubtest holds the stub against the extension module.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,12 +19,18 @@ CLASSES = {
     "Step": (("step", "Step"),),
     "SystemClock": (("clock", "SystemClock"),),
     "IdSource": (("ids", "IdSource"),),
+    "Engine": (("engine", "Engine"),),
+    "Ticket": (("ticket", "Ticket"),),
+    "Mailbox": (("ticket", "Mailbox"),),
 }
 SPECIAL = {f"__{name}__" for name in ("new", "init", "eq", "hash", "copy", "deepcopy", "reduce", "call")}
 HEAD = """# Made from `_pure/` by `tools/native_stub.py`; change that.
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self, TypeAlias, final
+
+from typing_extensions import disjoint_base
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -34,9 +41,13 @@ from .failures import ExecutionError
 from .model import Attempt, StepSource
 from .steps import StepRange, Steps
 
-__all__ = ["VERSION", "Execution", "IdSource", "Step", "SystemClock", "new_id"]
+__all__ = [
+    "VERSION", "Engine", "Execution", "IdSource", "Mailbox", "Step", "SystemClock", "Ticket", "new_id",
+]
 
 _Record: TypeAlias = tuple[int, int, str, bytes]
+_Asked: TypeAlias = tuple[str, tuple[Any, ...]]
+_Work: TypeAlias = tuple[str, list[tuple[Any, ...]]]
 VERSION: Final[str]
 new_id: Final[_TwinSource]
 """
@@ -54,13 +65,14 @@ def members(node: ast.ClassDef) -> list[str]:
         if isinstance(item, ast.FunctionDef) and (item.name in SPECIAL or not item.name.startswith("_")):
             item.body = [ast.Expr(ast.Constant(...))]
             if item.name == "__init__":
-                item.name, item.returns = "__new__", ast.Name(node.name)
+                item.name = "__new__"
+                item.returns = ast.Name("Self" if node.name == "Ticket" else node.name)
                 item.args.args[0].arg = "cls"
             if item.name == "__new__" and node.name == "Step":
                 continue  # there is no constructor
             if item.name == "__eq__":
                 item.args.posonlyargs, item.args.args = item.args.args, []
-            found.append(ast.unparse(item).replace("Record", "_Record"))
+            found.append(re.sub(r"\b(Record|Asked|Work)\b", r"_\1", ast.unparse(item)))
         elif isinstance(item, ast.Assign) and "builder." in ast.unparse(item.value):
             found.append(f"{ast.unparse(item.targets[0])}: ClassVar[Callable[[Any], Execution]]")
     return found
@@ -69,7 +81,7 @@ def members(node: ast.ClassDef) -> list[str]:
 def source() -> str:
     lines = [HEAD]
     for name, parts in CLASSES.items():
-        lines += ["@final", f"class {name}:"]
+        lines += ["@disjoint_base" if name == "Ticket" else "@final", f"class {name}:"]
         for module, part in parts:
             for member in members(definition(module, part)):
                 lines += ["    " + line for line in member.splitlines()]

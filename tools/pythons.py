@@ -140,6 +140,7 @@ def passes(python: Python, kind: str, package: Path) -> bool:
         package = wheel(kind, VENVS / f"wheel-{python.label}", inside)
     install(inside, "--no-deps", "--force-reinstall", package)
     # How wheels are built, and what the report is made of, is tested once: it takes what is not in this environment.
+    # So are the proofs, which are about files and processes, and take their time.
     command: list[str | Path] = [
         inside,
         "-m",
@@ -149,6 +150,7 @@ def passes(python: Python, kind: str, package: Path) -> bool:
         "no:cacheprovider",
         "--ignore=tests/house/test_wheels.py",
         "--ignore=tests/house/test_report.py",
+        "--ignore=tests/proofs",
     ]
     ended = subprocess.run(command, cwd=ROOT, check=False)
     print(f"=== {python}: {time.monotonic() - began:.0f} s ===", flush=True)

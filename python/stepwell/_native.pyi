@@ -1,7 +1,10 @@
 # Made from `_pure/` by `tools/native_stub.py`; change that.
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self, TypeAlias, final
+
+from typing_extensions import disjoint_base
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -12,9 +15,21 @@ from .failures import ExecutionError
 from .model import Attempt, StepSource
 from .steps import StepRange, Steps
 
-__all__ = ["VERSION", "Execution", "IdSource", "Step", "SystemClock", "new_id"]
+__all__ = [
+    "VERSION",
+    "Engine",
+    "Execution",
+    "IdSource",
+    "Mailbox",
+    "Step",
+    "SystemClock",
+    "Ticket",
+    "new_id",
+]
 
 _Record: TypeAlias = tuple[int, int, str, bytes]
+_Asked: TypeAlias = tuple[str, tuple[Any, ...]]
+_Work: TypeAlias = tuple[str, list[tuple[Any, ...]]]
 VERSION: Final[str]
 new_id: Final[_TwinSource]
 
@@ -274,3 +289,52 @@ class IdSource:
     def __new__(cls) -> IdSource: ...
     def __call__(self, prefix: str) -> str: ...
     def reserve(self, prefix: str, count: int) -> str: ...
+
+@final
+class Engine:
+    def __new__(
+        cls,
+        path: str,
+        identity: tuple[int, int],
+        queries: list[tuple[str, str]],
+        schema: list[str],
+        migrations: list[list[str]],
+        busy_seconds: float,
+        read_only: bool = False,
+    ) -> Engine: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def waiting_bytes(self) -> int: ...
+    def query(self, ticket: Ticket, name: str, values: tuple[Any, ...], exists: _Asked | None) -> None: ...
+    def follow(
+        self,
+        ticket: Ticket,
+        start: _Asked,
+        back: _Asked,
+        after: int,
+        most_rows: int,
+        most_bytes: int,
+        joined: bool,
+    ) -> None: ...
+    def change(
+        self, ticket: Ticket, power: bool, guards: list[_Asked], then: list[_Work], otherwise: list[_Asked]
+    ) -> None: ...
+    def stop(self) -> None: ...
+    def before_fork(self) -> None: ...
+    def after_fork(self) -> None: ...
+
+@disjoint_base
+class Ticket:
+    def __new__(cls, value: Any = None, finish: Callable[[Any], Any] | None = None) -> Self: ...
+    @property
+    def done(self) -> bool: ...
+    def result(self) -> Any: ...
+    def wait(self, timeout: float | None = None) -> Any: ...
+    def listen(self, mailbox: Mailbox, listener: Callable[[Any], object]) -> None: ...
+    def wake(self, mailbox: Mailbox, future: asyncio.Future[None]) -> None: ...
+
+@final
+class Mailbox:
+    def __new__(cls, loop: asyncio.AbstractEventLoop) -> Mailbox: ...
+    def drain(self) -> None: ...

@@ -16,7 +16,7 @@ from house.tree import PACKAGE, files, text
 # A module may import what stands on its own line or above. A folder stands for all that is in it.
 LAYERS = (
     ("_spec", "_version", "errors", "encoding", "failures", "exceptions", "retries", "model", "typeid", "ids",
-     "durations", "clock", "sequences"),
+     "durations", "clock", "sequences", "trouble"),
     ("_native", "_pure", "_backend", "action", "builder", "fields", "journal", "reading", "steps"),
     ("store",),
     ("runtime",),

@@ -2,12 +2,32 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, cast
 
 from stepwell import Kernel
-from stepwell.store import ExecutionRow, NewExecution, Projection, Record, Ticket
+from stepwell.store import StoreSource, Ticket
 from stepwell.store.memory import MemorySource, MemoryStore
+
+WRITES = frozenset({"create", "append", "claim", "release", "deliver", "doom", "sweep"})
+
+
+class Unanswered:
+    """The ticket of a request that nobody answers any more."""
+
+    done = False
+
+    def result(self) -> Any:
+        raise AssertionError("a request of a dead process has no outcome")
+
+    def wait(self, timeout: float | None = None) -> Any:
+        raise AssertionError("nobody waits in a thread here")
+
+    def then(self, loop: asyncio.AbstractEventLoop, listener: Callable[[Any], object]) -> None:
+        pass
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return (yield from asyncio.get_running_loop().create_future())
 
 
 class DyingSource:
@@ -27,63 +47,28 @@ class DyingStore:
     def __init__(self, source: DyingSource, store: MemoryStore) -> None:
         self._source = source
         self._store = store
-
-    @property
-    def tenant(self) -> str:
-        return self._store.tenant
-
-    def _read(self, ask: Callable[[], Ticket[Any]]) -> Ticket[Any]:
-        return Ticket() if self._source.died.is_set() else ask()
-
-    def _write(self, ask: Callable[[], Ticket[Any]]) -> Ticket[Any]:
-        if self._source.died.is_set():
-            return Ticket()
-        if self._source.left == 0:
-            if self._source.last_is_done:
-                ask()
-            self._source.died.set()
-            return Ticket()
-        self._source.left -= 1
-        return ask()
-
-    def create(
-        self, new: NewExecution, action_id: bytes, records: Sequence[Record], row: Projection
-    ) -> Ticket[tuple[str, bool]]:
-        return self._write(lambda: self._store.create(new, action_id, records, row))
-
-    def append(
-        self,
-        execution_id: str,
-        expected_seq: int,
-        epoch: int,
-        action_id: bytes,
-        records: Sequence[Record],
-        row: Projection,
-    ) -> Ticket[int]:
-        return self._write(
-            lambda: self._store.append(execution_id, expected_seq, epoch, action_id, records, row)
-        )
-
-    def claim(self, execution_id: str, owner: str, epoch: int) -> Ticket[int]:
-        return self._write(lambda: self._store.claim(execution_id, owner, epoch))
-
-    def release(self, execution_id: str, epoch: int) -> Ticket[bool]:
-        return self._write(lambda: self._store.release(execution_id, epoch))
-
-    def get(self, execution_id: str) -> Ticket[ExecutionRow]:
-        return self._read(lambda: self._store.get(execution_id))
-
-    def find(self, blueprint: str, key: str) -> Ticket[ExecutionRow | None]:
-        return self._read(lambda: self._store.find(blueprint, key))
-
-    def list(self, state: str | None = None, after: str | None = None, limit: int = 100) -> Ticket[Any]:
-        return self._read(lambda: self._store.list(state, after, limit))
-
-    def load(self, execution_id: str, after_seq: int = -1) -> Ticket[Any]:
-        return self._read(lambda: self._store.load(execution_id, after_seq))
+        self.tenant = store.tenant
 
     def close(self) -> None:
         self._store.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Ticket[Any]]:
+        ask, source = getattr(self._store, name), self._source
+
+        def asked(*args: Any, **options: Any) -> Ticket[Any]:
+            if source.died.is_set():
+                return Unanswered()
+            if name not in WRITES:
+                return ask(*args, **options)
+            if source.left == 0:
+                if source.last_is_done:
+                    ask(*args, **options)
+                source.died.set()
+                return Unanswered()
+            source.left -= 1
+            return ask(*args, **options)
+
+        return asked
 
 
 def run_until_death(source: MemorySource, writes: int, last_is_done: bool, blueprint: Any, *args: Any) -> Any:
@@ -91,7 +76,7 @@ def run_until_death(source: MemorySource, writes: int, last_is_done: bool, bluep
 
     async def main() -> Any:
         dying = DyingSource(source, writes, last_is_done)
-        kernel = Kernel(dying, tenant="acme", recover=False)
+        kernel = Kernel(cast("StoreSource", dying), tenant="acme", recover=False)
         await kernel.__aenter__()
         try:
             work = asyncio.ensure_future(kernel.run(blueprint, *args, key="k"))

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from backends import BACKENDS
 from stepwell.store.sqlite import SqliteSource, SqliteStore
+
+
+@pytest.fixture(params=BACKENDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which engine a store file is opened with."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -14,7 +21,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteSource(path).open("acme")
+def source(path: Path, kind: str) -> SqliteSource:
+    return SqliteSource(path, backend=kind)
+
+
+@pytest.fixture
+def store(source: SqliteSource) -> Iterator[SqliteStore]:
+    opened = source.open("acme")
     yield opened
     opened.close()

@@ -1,164 +1,197 @@
-"""The SQLite store and other processes: locks, signals, forks, and death."""
+"""The SQLite store and other processes: many on one file, signals, forks, and death."""
 
 import os
 import signal
-import sqlite3
 from pathlib import Path
 
-import pytest
-
-from stepwell import ForkedProcessError, StoreBusy, StoreError
-from stepwell.store import open_store
+from stepwell import ForkedProcessError, StoreError
 from stepwell.store.sqlite import SqliteSource, SqliteStore
-from store.processes import in_sqlite, run_python
-from store.suite import RUNNING, create, everything, records
+from store.given import everything
+from store.processes import in_sqlite, output, run_store
 
 
-def test_another_process_that_holds_the_file(path: Path) -> None:
-    store = SqliteSource(path, busy_seconds=0.2).open("acme")
-    create(store, "exec_1")
+def test_many_processes_on_one_file_lose_nothing(store: SqliteStore, path: Path, kind: str) -> None:
     code = """
-        import sqlite3, sys
-        db = sqlite3.connect(sys.argv[1], isolation_level=None)
-        db.execute("BEGIN IMMEDIATE")
-        print("held", flush=True)
-        sys.stdin.readline()
-        db.execute("COMMIT")
-    """
-    holder = run_python(code, path)
-    assert holder.stdout is not None
-    assert holder.stdin is not None
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(StoreBusy, match=r"for 0\.\d s"):
-        store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10)
-    holder.communicate("go\n", timeout=10)
-    assert store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10) == 2
-    store.close()
-
-
-def test_many_processes_on_one_file_lose_nothing(store: SqliteStore, path: Path) -> None:
-    code = """
-        import sys
-        from stepwell.store import NewExecution, Projection, open_store
-        store = open_store(f"sqlite:///{sys.argv[1]}", "acme")
-        row = Projection("running", None, "0" * 32)
-        id = "exec_" + sys.argv[2]
-        new = NewExecution(id, "m.f", None, None, None, None, None)
-        store.create(new, b"c", [(0, 1, "created", b"{}")], row).wait()
+        store = opened()
+        id = "exec_" + sys.argv[3]
+        create(store, id)
         for seq in range(1, 60):
-            store.append(id, seq - 1, 1, b"%d" % seq, [(seq, seq, "k", b"x" * 100)], row).wait()
+            append(store, seq, 100, id).wait(30)
         store.close()
     """
-    workers = [run_python(code, path, number) for number in range(4)]
+    workers = [run_store(code, path, kind, number) for number in range(4)]
     for worker in workers:
-        worker.communicate(timeout=60)
-    assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
-    assert [row.version for row in store.list().wait(10)] == [59, 59, 59, 59]
+        output(worker)
+    assert [row.version for row in store.list().wait(30)] == [59, 59, 59, 59]
 
 
-# --- signals, forks and death -------------------------------------------------------------------------------------
-
-
-def test_an_interrupt_while_waiting_loses_nothing(path: Path) -> None:
+def test_many_processes_for_one_execution(store: SqliteStore, path: Path, kind: str) -> None:
+    """Each appends where it believes the end to be, and knows afterwards what it wrote."""
     code = """
-        import os, signal, sys, threading
-        from stepwell.store import NewExecution, Projection, open_store
-        store = open_store(f"sqlite:///{sys.argv[1]}", "acme")
-        row = Projection("running", None, "0" * 32)
-        new = NewExecution("exec_1", "m.f", None, None, None, None, None)
-        store.create(new, b"c", [(0, 1, "created", b"{}")], row).wait()
+        from stepwell import Conflict
+        store = opened()
+        if sys.argv[3] == "0":
+            create(store)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        mine = 0
+        while mine < 20:
+            seq = store.get("exec_1").wait(30).version + 1
+            name = b"%s-%d" % (sys.argv[3].encode(), seq)
+            try:
+                store.append("exec_1", seq - 1, 1, name, [(seq, seq, "k", sys.argv[3].encode())], row).wait(30)
+                mine += 1
+            except Conflict:
+                pass
+        store.close()
+    """
+    workers = []
+    for number in range(3):
+        workers.append(run_store(code, path, kind, number))
+        assert workers[-1].stdout is not None
+        assert workers[-1].stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        output(worker)
+    found = everything(store, "exec_1")
+    assert [record[0] for record in found] == list(range(61))
+    assert sorted(record[3] for record in found[1:]) == [b"0"] * 20 + [b"1"] * 20 + [b"2"] * 20
+
+
+# --- signals ------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_while_waiting_loses_nothing(path: Path, kind: str) -> None:
+    code = """
+        store = opened()
+        create(store)
         interrupted = 0
         for seq in range(1, 201):
-            ticket = None
             try:
                 threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
-                ticket = store.append("exec_1", seq - 1, 1, b"%d" % seq, [(seq, seq, "k", b"x")], row)
-                ticket.wait()
+                append(store, seq).wait(30)
             except KeyboardInterrupt:
                 interrupted += 1
             while True:
                 try:
-                    again = store.append("exec_1", seq - 1, 1, b"%d" % seq, [(seq, seq, "k", b"x")], row).wait()
+                    again = append(store, seq).wait(30)
                     assert again == seq, again
                     break
                 except KeyboardInterrupt:
                     interrupted += 1
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print(interrupted, store.get("exec_1").wait().version)
+        print(interrupted, store.get("exec_1").wait(30).version)
         store.close()
     """
-    process = run_python(code, path)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    interrupted, version = map(int, output.split())
+    interrupted, version = map(int, output(run_store(code, path, kind)).split())
     assert interrupted >= 150
     assert version == 200
+    assert in_sqlite(path, "SELECT count(*) FROM journal") == "[(201,)]"
 
 
-def test_a_forked_child_is_refused_and_does_no_harm(path: Path) -> None:
+# --- forks --------------------------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_is_refused_and_does_no_harm(path: Path, kind: str) -> None:
+    """On the store of its parent, and when it opens that file itself: SQLite's state came with the fork."""
     code = """
-        import os, sys, threading
-        from stepwell import ForkedProcessError
-        from stepwell.store import NewExecution, Projection, open_store
-        url = f"sqlite:///{sys.argv[1]}"
-        store = open_store(url, "acme")
-        row = Projection("running", None, "0" * 32)
-        new = NewExecution("exec_1", "m.f", None, None, None, None, None)
-        store.create(new, b"c", [(0, 1, "created", b"{}")], row).wait()
+        store = opened()
+        create(store)
         stop = threading.Event()
         written = [0]
+
         def write():
             while not stop.is_set():
-                seq = written[0] + 1
-                written[0] = store.append("exec_1", seq - 1, 1, b"%d" % seq, [(seq, seq, "k", b"x" * 2000)], row).wait()
+                written[0] = append(store, written[0] + 1, 2_000).wait(30)
+
+        def refused(ask):
+            try:
+                ask()
+            except ForkedProcessError as error:
+                return path in str(error) and "after the fork" in str(error)
+
+        def child(number):
+            code = 0
+            if not refused(lambda: store.get("exec_1")) or not refused(lambda: append(store, 1)):
+                code = 1
+            store.close()
+            for options in {}, {"read_only": True}:
+                if not refused(lambda: opened(**options)):
+                    code = 2
+            if number % 2:
+                os._exit(code)
+            sys.exit(code)  # with everything that an interpreter does at its end
+
         writer = threading.Thread(target=write)
         writer.start()
         codes = []
         for number in range(10):
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    store.get("exec_1")
-                except ForkedProcessError:
-                    store.close()
-                    own = open_store(url, "acme")
-                    code = 0 if own.get("exec_1").wait().version >= 0 else 2
-                    own.close()
-                if number % 2:
-                    os._exit(code)
-                sys.exit(code)  # with everything that an interpreter does at its end
-            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            before = written[0]
+            pid = os.fork()
+            if pid == 0:
+                child(number)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            while written[0] == before:  # it goes on
+                store.get("exec_1").wait(30)
         stop.set()
         writer.join()
         assert codes == [0] * 10, codes
-        assert store.get("exec_1").wait().version == written[0] > 0
+        assert store.get("exec_1").wait(30).version == written[0] > 0
         store.close()
-        print("ok")
+        print(written[0])
     """
-    process = run_python(code, path)
-    output, _ = process.communicate(timeout=60)
-    assert output == "ok\n"
+    written = int(output(run_store(code, path, kind)))
     assert in_sqlite(path, "PRAGMA integrity_check") == "[('ok',)]"
+    assert (
+        in_sqlite(path, "SELECT count(*), count(DISTINCT seq) FROM journal")
+        == f"[({written + 1}, {written + 1})]"
+    )
 
 
-def test_what_was_answered_is_there_after_kill_9(path: Path) -> None:
+def test_a_child_of_a_process_that_has_closed_it_may_open_it(path: Path, kind: str) -> None:
     code = """
-        import sys
-        from stepwell.store import NewExecution, Projection, open_store
-        store = open_store(f"sqlite:///{sys.argv[1]}", "acme")
-        row = Projection("running", None, "0" * 32)
-        id, seq = sys.argv[2], 0
-        new = NewExecution(id, "m.f", None, None, None, None, None)
-        store.create(new, b"c", [(0, 1, "created", b"{}")], row).wait()
+        store = opened()
+        create(store)
+        store.close()
+        pid = os.fork()
+        if pid == 0:
+            store = opened()
+            append(store, 1).wait(30)
+            store.close()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        store = opened()
+        print(store.get("exec_1").wait(30).version)
+        store.close()
+    """
+    assert output(run_store(code, path, kind)) == "1"
+
+
+def test_forked_is_a_store_error() -> None:
+    assert issubclass(ForkedProcessError, StoreError)
+
+
+# --- death --------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_answered_is_there_after_kill_9(path: Path, kind: str) -> None:
+    code = """
+        store = opened()
+        id = "exec_" + sys.argv[3]
+        create(store, id)
+        seq = 0
         while True:
-            seq = store.append(id, seq, 1, b"%d" % seq, [(seq + 1, seq, "k", b"x" * 3000)], row).wait()
+            seq = append(store, seq + 1, 3_000, id).wait(30)
             print(seq, flush=True)
     """
     answered = {}
-    for number, lines in enumerate([1, 2, 3, 5, 8, 30, 100]):
-        process = run_python(code, path, f"exec_{number}")
+    for number, lines in enumerate((1, 7, 30, 100)):
+        process = run_store(code, path, kind, number)
         assert process.stdout is not None
+        seen = ""
         for _ in range(lines):
             seen = process.stdout.readline()
         os.kill(process.pid, signal.SIGKILL)
@@ -166,13 +199,8 @@ def test_what_was_answered_is_there_after_kill_9(path: Path) -> None:
         process.communicate()
         answered[f"exec_{number}"] = int(rest[-1] if rest and rest[-1].isdigit() else seen)
     assert in_sqlite(path, "PRAGMA integrity_check") == "[('ok',)]"
-    store = open_store(f"sqlite:///{path}", "acme")
+    store = SqliteSource(path, backend=kind).open("acme")
     for name, seq in answered.items():
-        assert store.get(name).wait(10).version in (seq, seq + 1)
-        assert len(everything(store, name)) == store.get(name).wait(10).version + 1
+        assert store.get(name).wait(30).version in (seq, seq + 1)
+        assert len(everything(store, name)) == store.get(name).wait(30).version + 1
     store.close()
-
-
-def test_forked_is_a_store_error() -> None:
-    assert issubclass(ForkedProcessError, StoreError)
-    assert sqlite3.sqlite_version_info >= (3, 38)

@@ -1,61 +1,70 @@
-"""The SQLite store keeps the contract, and what only a file can do to it ends in a typed error."""
+"""What only a store in a file has: its rights, its modes, its one thread, and opening it for reading only."""
 
-import os
 import stat
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stepwell import StoreBusy, StoreCorrupt, StoreError, StoreFull, ValidationError
-from stepwell.errors import StoreReadOnly, StoreTooNew
-from stepwell.store import open_source, open_store, sqlite
-from stepwell.store.connection import Connection, journal_mode
+from backends import BACKENDS
+from stepwell import Conflict, StoreBusy, StoreError, ValidationError
+from stepwell.errors import StoreReadOnly
+from stepwell.store import NewExecution, files, open_source, open_store, sqlite
+from stepwell.store.sql import FORMAT
 from stepwell.store.sqlite import SqliteSource, SqliteStore
-from store.processes import in_sqlite
-from store.suite import RUNNING, StoreSuite, create, everything, records
+from stepwell.trouble import journal_mode
+from store.given import RUNNING, create, everything, records
+from store.processes import commits, held, in_sqlite, output, run_store
+from waiting import until
 
 
-class TestSqlite(StoreSuite):
-    @pytest.fixture
-    def source(self, path: Path) -> Iterator["Source"]:
-        source = Source(path)
-        yield source
-        for store in source.opened:
-            store.close()
-
-
-class Source(SqliteSource):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.opened: list[SqliteStore] = []
-
-    def open(self, tenant: str) -> SqliteStore:
-        self.opened.append(super().open(tenant))
-        return self.opened[-1]
+def descriptors(path: Path) -> int:
+    """How many descriptors of the file, or of one beside it, this process has."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(str(link.readlink()).startswith(str(path)) for link in links)
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_the_file_is_its_owners_alone(store: SqliteStore, path: Path) -> None:
+def test_the_files_are_their_owners_alone(path: Path, kind: str) -> None:
+    code = """
+        os.umask(0)
+        store = opened()
+        create(store)
+        append(store, 1).wait(30)
+        folder = os.path.dirname(path)
+        print(*sorted(f"{name}={os.stat(os.path.join(folder, name)).st_mode & 0o777:o}" for name in os.listdir(folder)))
+        store.close()
+    """
+    found = dict(each.split("=") for each in output(run_store(code, path, kind)).split())
+    beside = {"native": {"runs.db-wal", "runs.db-shm"}, "pure": {"runs.db-journal"}}
+    wal = kind == "native" or in_sqlite(path, "PRAGMA journal_mode") == "[('wal',)]"
+    assert found.keys() == {"runs.db"} | beside["native" if wal else "pure"]
+    assert set(found.values()) == {"600"}
+
+
+def test_the_rights_of_a_file_that_is_there_stay(source: SqliteSource, path: Path) -> None:
+    path.touch()
+    path.chmod(0o640)
+    store = source.open("acme")
     create(store, "exec_1")
-    for file in path.parent.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {0o640}
+    store.close()
 
 
 def test_the_modes_are_those_that_lose_nothing(store: SqliteStore) -> None:
-    found = store._ask(
-        lambda connection: connection.run("PRAGMA journal_mode") + connection.run("PRAGMA synchronous")
-    )
-    (mode,), (synchronous,) = found.wait(10)
-    assert mode == journal_mode()
-    assert synchronous == 2
-    for name, value in {"trusted_schema": 0, "cell_size_check": 1}.items():
-        assert store._ask(lambda connection, name=name: connection.run(f"PRAGMA {name}")).wait(10) == [
-            (value,)
-        ]
+    def number(name: str) -> object:
+        [(found,)] = store.rows(name).wait(30)
+        return found
+
+    version = tuple(map(int, str(number("library")).split(".")))
+    assert number("journal_mode") == journal_mode(version)
+    assert number("synchronous") == 2
+    assert number("trusted_schema") == 0
+    assert number("cell_size_check") == 1
+    assert number("auto_vacuum") == 2
+    assert number("application_id") == 0x53575731
+    assert number("user_version") == FORMAT
 
 
 @pytest.mark.parametrize(
@@ -65,13 +74,33 @@ def test_wal_is_used_from_the_version_on_that_mends_it(version: tuple[int, int, 
     assert journal_mode(version) == mode
 
 
-def test_it_stays_readable_when_opened_again(path: Path) -> None:
-    store = open_store(f"sqlite:///{path}", "acme")
+def test_it_stays_readable_when_opened_again(source: SqliteSource) -> None:
+    store = source.open("acme")
     create(store, "exec_1")
     store.close()
-    store = open_store(f"sqlite:///{path}", "acme")
+    store = source.open("acme")
     assert everything(store, "exec_1") == records(0, 1)
     store.close()
+
+
+@pytest.mark.parametrize("backend_of_the_writer", BACKENDS)
+def test_what_one_backend_wrote_the_other_reads(path: Path, kind: str, backend_of_the_writer: str) -> None:
+    """One after the other, and in a process of its own: a process uses one SQLite library."""
+    code = """
+        store = opened()
+        create(store)
+        append(store, 1, size=40_000).wait(30)
+        store.close()
+    """
+    output(run_store(code, path, backend_of_the_writer))
+    code = """
+        store = opened()
+        print(store.get("exec_1").wait(30).version, len(store.load("exec_1").wait(30)[1][3]))
+        append(store, 2).wait(30)
+        store.close()
+    """
+    assert output(run_store(code, path, kind)) == "1 40000"
+    assert in_sqlite(path, "PRAGMA integrity_check") == "[('ok',)]"
 
 
 @pytest.mark.parametrize(
@@ -83,235 +112,126 @@ def test_a_url_names_a_store(url: str) -> None:
         open_source(url)
 
 
+def test_a_url_with_a_path_is_that_file(path: Path) -> None:
+    store = open_store(f"sqlite:///{path}", "acme")
+    create(store, "exec_1")
+    assert isinstance(store, SqliteStore)
+    assert store.path == str(path)
+    store.close()
+    assert repr(SqliteSource(path)) == f"SqliteSource({str(path)!r})"
+
+
 def test_every_memory_is_a_new_one() -> None:
     create(open_store("memory", "acme"), "exec_1")
-    assert open_store("memory", "acme").list().wait(10) == []
-
-
-# --- files that are no store --------------------------------------------------------------------------------------
-
-
-def test_a_file_of_another_kind_is_refused(path: Path) -> None:
-    path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
-    before = path.read_bytes()
-    with pytest.raises(StoreCorrupt):
-        open_store(f"sqlite:///{path}", "acme")
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("application_id", [0, 42])
-def test_another_programs_database_is_refused(path: Path, application_id: int) -> None:
-    in_sqlite(path, "CREATE TABLE mine (a)", f"PRAGMA application_id = {application_id}")
-    before = path.read_bytes()
-    with pytest.raises(StoreCorrupt, match="another program"):
-        open_store(f"sqlite:///{path}", "acme")
-    assert path.read_bytes() == before
-
-
-def test_a_newer_format_is_refused(path: Path) -> None:
-    open_store(f"sqlite:///{path}", "acme").close()
-    in_sqlite(path, "UPDATE meta SET value = 2 WHERE name = 'min_writer'", "PRAGMA user_version = 2")
-    with pytest.raises(StoreTooNew, match="upgrade"):
-        open_store(f"sqlite:///{path}", "acme")
-
-
-def test_a_newer_format_that_old_ones_may_write_is_taken(path: Path) -> None:
-    open_store(f"sqlite:///{path}", "acme").close()
-    in_sqlite(path, "PRAGMA user_version = 2")
-    open_store(f"sqlite:///{path}", "acme").close()
-
-
-def test_a_store_without_its_versions_is_damaged(path: Path) -> None:
-    open_store(f"sqlite:///{path}", "acme").close()
-    in_sqlite(path, "DROP TABLE meta")
-    with pytest.raises(StoreCorrupt):
-        open_store(f"sqlite:///{path}", "acme")
-
-
-@pytest.mark.parametrize("keep", [50, 100, 4096, 5000])
-def test_a_truncated_file_is_damaged(path: Path, keep: int) -> None:
-    store = open_store(f"sqlite:///{path}", "acme")
-    create(store, "exec_1")
-    store.append("exec_1", 1, 1, b"x", records(2, 400, size=500), RUNNING).wait(10)
-    store.close()
-    os.truncate(path, keep)
-    with pytest.raises(StoreError):  # noqa: PT012 - which call finds it depends on where it was cut
-        store = open_store(f"sqlite:///{path}", "acme")
-        try:
-            everything(store, "exec_1")
-        finally:
-            store.close()
-
-
-def test_overwritten_pages_are_an_error_and_no_wrong_answer(path: Path) -> None:
-    store = open_store(f"sqlite:///{path}", "acme")
-    create(store, "exec_1")
-    store.append("exec_1", 1, 1, b"x", records(2, 400, size=500), RUNNING).wait(10)
-    store.close()
-    with path.open("r+b") as file:
-        file.seek(8192)
-        file.write(b"\xff" * (path.stat().st_size - 8192))
-    store = open_store(f"sqlite:///{path}", "acme")
-    with pytest.raises(StoreCorrupt):
-        everything(store, "exec_1")
-    store.close()
-
-
-def test_a_place_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="folder"):
-        open_store(f"sqlite:///{tmp_path}/absent/runs.db", "acme")
-    with pytest.raises(StoreError):
-        open_store(f"sqlite:///{tmp_path}", "acme")
-
-
-# --- trouble while it is open -------------------------------------------------------------------------------------
-
-
-def test_full_is_an_error_that_leaves_everything_as_it_was(store: SqliteStore) -> None:
-    create(store, "exec_1")
-    create(store, "exec_2")
-    pages = store._ask(lambda connection: connection.run("PRAGMA page_count")).wait(10)[0][0]
-    store._ask(lambda connection: connection.run(f"PRAGMA max_page_count = {pages + 2}")).wait(10)
-    big = store.append("exec_1", 1, 1, b"big", records(2, 50, size=4000), RUNNING)
-    with pytest.raises(StoreFull, match="room"):
-        big.wait(10)
-    assert everything(store, "exec_1") == records(0, 1)
-    assert store.get("exec_1").wait(10).version == 1
-    # The connection was given up with its limit: there is room again, and the same request goes through.
-    assert store.append("exec_1", 1, 1, b"big", records(2, 50, size=4000), RUNNING).wait(10) == 50
-
-
-def test_one_that_may_not_be_written(store: SqliteStore) -> None:
-    create(store, "exec_1")
-    store._ask(lambda connection: connection.run("PRAGMA query_only = ON")).wait(10)
-    with pytest.raises(StoreReadOnly):
-        store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10)
-    assert everything(store, "exec_1") == records(0, 1)
-
-
-def test_a_failing_disk_gives_the_right_answer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that fails, or succeeds and says that it failed, is looked up and done exactly once."""
-    create(store, "exec_1")
-    real, calls = Connection.commit, []
-
-    def commit(connection: Connection) -> None:
-        calls.append(connection)
-        if len(calls) == 1:
-            raise StoreError("the disk says no, before the commit")
-        real(connection)
-        if len(calls) == 3:
-            raise StoreError("the disk says no, after the commit")
-
-    monkeypatch.setattr(Connection, "commit", commit)
-    assert store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10) == 2
-    assert len(calls) == 2
-    assert store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING).wait(10) == 3
-    assert len(calls) == 4
-    assert len(set(map(id, calls))) == 3, "a connection that failed is not used again"
-    assert everything(store, "exec_1") == records(0, 3)
-
-
-def test_a_disk_that_stays_broken_is_an_error_and_not_a_hang(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create(store, "exec_1")
-
-    def commit(connection: Connection) -> None:
-        raise StoreError("the disk says no")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Connection, "commit", commit)
-        tickets = [store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING) for _ in range(3)]
-        for ticket in tickets:
-            with pytest.raises(StoreError):
-                ticket.wait(10)
-    assert store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10) == 2
-
-
-@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
-def test_a_file_that_goes_away_while_it_is_open(store: SqliteStore, path: Path, how: str) -> None:
-    create(store, "exec_1")
-    aside = path.with_name("aside.db")
-    path.rename(aside)
-    if how == "replaced":
-        path.write_bytes(b"")
-    with pytest.raises(StoreError, match="while it was open"):
-        store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10)
-    if how == "deleted":
-        return
-    if how == "replaced":
-        assert path.read_bytes() == b""
-    aside.replace(path)
-    assert store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(10) == 2
+    assert open_store("memory", "acme").list().wait(30) == []
 
 
 # --- one file, one thread -----------------------------------------------------------------------------------------
 
 
-def test_the_same_file_shares_its_thread(path: Path) -> None:
-    first = SqliteSource(path).open("acme")
+def test_the_same_file_shares_its_engine(source: SqliteSource, path: Path, kind: str) -> None:
+    first = source.open("acme")
     (path.parent / "link.db").symlink_to(path)
-    second = SqliteSource(path.parent / "link.db").open("other")
-    third = SqliteSource(path.parent / "." / path.name).open("acme")
+    second = SqliteSource(path.parent / "link.db", backend=kind).open("other")
+    third = SqliteSource(path.parent / "." / path.name, backend=kind).open("acme")
     assert first._engine is second._engine is third._engine
     first.close()
     create(third, "exec_1")
     third.close()
+    assert second.list().wait(30) == []
+    assert descriptors(path) > 0
     second.close()
-    assert sqlite._engines == {}
-    assert not [thread for thread in threading.enumerate() if thread.name == "stepwell-store"]
+    assert files._open == {}
+    assert descriptors(path) == 0
 
 
-def test_many_requests_share_one_commit(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(100):
-        create(store, f"exec_{number}")
-    real, commits = Connection.commit, []
-
-    def commit(connection: Connection) -> None:
-        commits.append(connection)
-        real(connection)
-
-    monkeypatch.setattr(Connection, "commit", commit)
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(connection: Connection) -> None:
-        entered.set()
-        leave.wait(10)
-
-    held = store._ask(hold)
-    assert entered.wait(10)
-    tickets = [store.append(f"exec_{number}", 1, 1, b"x", records(2, 2), RUNNING) for number in range(100)]
-    # One that is refused does not take the others with it.
-    refused = store.append("exec_0", 7, 1, b"y", records(8, 8), RUNNING)
-    leave.set()
-    held.wait(10)
-    assert [ticket.wait(10) for ticket in tickets] == [2] * 100
-    with pytest.raises(Exception, match="another writer"):
-        refused.wait(10)
-    assert len(commits) == 1
+def test_many_requests_share_one_commit(store: SqliteStore, path: Path) -> None:
+    new = [NewExecution(f"exec_{number}", "m.f", None, None, None, None, None) for number in range(100)]
+    for ticket in [store.create(each, b"c", records(0, 1), RUNNING) for each in new]:
+        ticket.wait(30)
+    before = commits(path)
+    with held(path):
+        tickets = [store.append(each.id, 1, 1, b"x", records(2, 2), RUNNING) for each in new]
+        # One that is refused does not take the others with it.
+        refused = store.append("exec_0", 7, 1, b"y", records(8, 8), RUNNING)
+        assert not any(ticket.done for ticket in tickets)
+    assert [ticket.wait(30) for ticket in tickets] == [2] * 100
+    with pytest.raises(Conflict):
+        refused.wait(30)
+    # Those that had come before the file was found locked, and then all others; the holder's own is empty.
+    assert commits(path) - before in (1, 2)
 
 
-def test_the_queue_is_bounded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_is_bounded(store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create(store, "exec_1")
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(connection: Connection) -> None:
-        entered.set()
-        leave.wait(10)
-
-    held = store._ask(hold)
-    assert entered.wait(10)
-    monkeypatch.setattr(sqlite, "MAX_WAITING", 5)
-    waiting = [store.get("exec_1") for _ in range(5)]
-    with pytest.raises(StoreBusy, match="5 requests"):
-        store.get("exec_1")
-    leave.set()
-    held.wait(10)
-    assert [ticket.wait(10).id for ticket in waiting] == ["exec_1"] * 5
+    with held(path):
+        stuck = store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING)
+        until(lambda: store._engine.waiting == 0)
+        monkeypatch.setattr(sqlite, "MAX_WAITING", 5)
+        waiting = [store.get("exec_1") for _ in range(5)]
+        with pytest.raises(StoreBusy, match="5 requests wait"):
+            store.get("exec_1")
+        with pytest.raises(StoreBusy, match="5 requests wait"):
+            store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING)
+    assert stuck.wait(30) == 2
+    assert [ticket.wait(30).version for ticket in waiting] == [2] * 5
+    assert store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING).wait(30) == 3
 
 
-def test_a_defect_does_not_stop_the_thread(store: SqliteStore) -> None:
+def test_a_wait_may_have_an_end(store: SqliteStore, path: Path) -> None:
     create(store, "exec_1")
-    with pytest.raises(Exception, match="defect"):
-        store._ask(lambda connection: 1 // 0).wait(10)
-    assert store.get("exec_1").wait(10).id == "exec_1"
+    with held(path):
+        ticket = store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING)
+        with pytest.raises(TimeoutError, match=r"0\.05 s"):
+            ticket.wait(0.05)
+        assert not ticket.done
+        with pytest.raises(ValidationError, match="not known yet"):
+            ticket.result()
+    assert ticket.wait(30) == 2
+    assert ticket.result() == 2
+
+
+# --- for reading only ---------------------------------------------------------------------------------------------
+
+
+def test_for_reading_only_nothing_is_written_or_set(path: Path, kind: str) -> None:
+    store = SqliteSource(path, backend=kind).open("acme")
+    create(store, "exec_1", key="k")
+    store.close()
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    store = SqliteSource(path, backend=kind, read_only=True).open("acme")
+    assert everything(store, "exec_1") == records(0, 1)
+    assert store.get("exec_1").wait(30).version == 1
+    found = store.find("m.f", "k").wait(30)
+    assert found is not None
+    requests = [
+        lambda: store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING),
+        lambda: create(store, "exec_2"),
+        lambda: store.claim("exec_1", "you", 1),
+        lambda: store.release("exec_1", 1),
+        lambda: store.deliver("exec_1", "d", "signal", "s", b"", 1),
+        lambda: store.doom(["exec_1"]),
+        lambda: store.sweep(10),
+    ]
+    for request in requests:
+        with pytest.raises(StoreReadOnly, match="for reading only"):
+            request()
+    store.close()
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+def test_for_reading_only_nothing_is_made(path: Path, kind: str) -> None:
+    with pytest.raises(StoreError, match="there is no store at"):
+        SqliteSource(path, backend=kind, read_only=True).open("acme")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_one_that_reads_beside_one_that_writes(store: SqliteStore, path: Path, kind: str) -> None:
+    create(store, "exec_1")
+    reader = SqliteSource(path, backend=kind, read_only=True).open("acme")
+    assert reader._engine is not store._engine
+    assert everything(reader, "exec_1") == records(0, 1)
+    assert store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING).wait(30) == 2
+    assert everything(reader, "exec_1") == records(0, 2)
+    reader.close()
+    assert store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING).wait(30) == 3

@@ -34,10 +34,11 @@ def run_step(
     retry: RetryPolicy | None = None,
     retry_on: tuple[type[BaseException], ...] | None = None,
     effect: str | None = None,
+    durability: str | None = None,
     **kwargs: Any,
 ) -> T:
     """Runs any callable as a step of a `def` blueprint; outside a kernel the plain call. Options as in `step`."""
-    spec = spec_of(fn, name, type, retry, retry_on, None, effect)
+    spec = spec_of(fn, name, type, retry, retry_on, None, effect, durability)
     value: T = places.call(spec, args, kwargs)
     return value
 

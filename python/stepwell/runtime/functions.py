@@ -11,6 +11,7 @@ from .. import durations, errors, model
 from .._spec import StepType
 from ..retries import RetryPolicy
 from . import places
+from .journaling import LEVELS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +23,18 @@ EFFECTS: Final = ("pure", "idempotent", "keyed")
 class StepSpec:
     """What is known of a step before it is called."""
 
-    __slots__ = ("callable_id", "fn", "is_async", "keyed", "name", "retry", "retry_on", "timeout_s", "type")
+    __slots__ = (
+        "callable_id",
+        "durability",
+        "fn",
+        "is_async",
+        "keyed",
+        "name",
+        "retry",
+        "retry_on",
+        "timeout_s",
+        "type",
+    )
 
     def __init__(
         self,
@@ -33,6 +45,7 @@ class StepSpec:
         retry_on: tuple[type[BaseException], ...] | None,
         timeout: str | float | timedelta | None,
         effect: str,
+        durability: str | None,
     ) -> None:
         if not callable(fn):
             raise errors.ValidationError(f"a step is made of a function, got {fn.__class__.__name__}")
@@ -54,6 +67,7 @@ class StepSpec:
             raise errors.ValidationError(
                 "a policy with requires_idempotency_key needs a step with effect='keyed'"
             )
+        self.durability = None if durability is None else model.choice("durability", durability, LEVELS)
         self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
 
 
@@ -101,6 +115,7 @@ def step(
     retry_on: tuple[type[BaseException], ...] | None = None,
     timeout: str | float | timedelta | None = None,
     effect: str = "idempotent",
+    durability: str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -114,6 +129,7 @@ def step(
     retry_on: tuple[type[BaseException], ...] | None = None,
     timeout: str | float | timedelta | None = None,
     effect: str = "idempotent",
+    durability: str | None = None,
 ) -> Any:
     """Makes a step of a function: in a blueprint its result is recorded, and a recorded call is not run again.
 
@@ -124,12 +140,14 @@ def step(
     retryable get the default policy. `retry_on`: an exception of another class fails at once. `timeout` bounds one
     attempt of an `async def` step (category `timeout`, code `step_timeout`). `effect` says what running it twice means,
     which happens when a process dies in it: `pure` and `idempotent` do no harm; `keyed` does none with the same
-    `current_step().idempotency_key`, and its start is durable before its code runs.
+    `current_step().idempotency_key`, and its start is durable before its code runs. `durability` says when the result
+    is seen, where that is not what the kernel says: `power` (it is on the disk), `process` (it is in the file, and
+    survives the process), `behind` (it is written within 50 ms), `end` (it is written at the next wait or the end).
     Raises `ValidationError` for options that cannot be.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        spec = StepSpec(function, name, type, retry, retry_on, timeout, effect)
+        spec = StepSpec(function, name, type, retry, retry_on, timeout, effect, durability)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -163,6 +181,7 @@ def run_step(
     retry_on: tuple[type[BaseException], ...] | None = None,
     timeout: str | float | timedelta | None = None,
     effect: str | None = None,
+    durability: str | None = None,
     **kwargs: Any,
 ) -> Coroutine[Any, Any, Any]:
     """Runs any callable as a step of an `async def` blueprint: `await run_step(fn, 1, name="first")`.
@@ -170,7 +189,7 @@ def run_step(
     The options are those of `step`; where `fn` is a step already, those given here replace its own. Outside a kernel
     it is the plain call, awaited. In a `def` blueprint use `stepwell.blocking.run_step`.
     """
-    spec = spec_of(fn, name, type, retry, retry_on, timeout, effect)
+    spec = spec_of(fn, name, type, retry, retry_on, timeout, effect, durability)
     if places.in_blocking_scope():
         raise errors.PlaceError("in a def blueprint use stepwell.blocking.run_step, which needs no await")
     return _awaited(places.call(spec, args, kwargs))
@@ -188,12 +207,14 @@ def spec_of(
     retry_on: tuple[type[BaseException], ...] | None,
     timeout: str | float | timedelta | None,
     effect: str | None,
+    durability: str | None,
 ) -> StepSpec:
     """The step that `fn` is, with other options where some are given."""
     known: StepSpec | None = getattr(fn, "__stepwell_step__", None)
     if known is None:
-        return StepSpec(fn, name, type or StepType.FUNCTION, retry, retry_on, timeout, effect or "idempotent")
-    if (name, type, retry, retry_on, timeout, effect) == (None, None, None, None, None, None):
+        kind = type or StepType.FUNCTION
+        return StepSpec(fn, name, kind, retry, retry_on, timeout, effect or "idempotent", durability)
+    if (name, type, retry, retry_on, timeout, effect, durability) == (None,) * 7:
         return known
     return StepSpec(
         known.fn,
@@ -203,6 +224,7 @@ def spec_of(
         known.retry_on if retry_on is None else retry_on,
         known.timeout_s if timeout is None else timeout,
         ("keyed" if known.keyed else "idempotent") if effect is None else effect,
+        known.durability if durability is None else durability,
     )
 
 

@@ -16,7 +16,7 @@ from . import owners, places, records as recorded
 from .core import Execution, SystemClock
 from .functions import Blueprint, known_blueprint, pack
 from .handle import Handle
-from .journaling import projection
+from .journaling import LEVELS, boundary, projection
 from .run import Run
 from .threads import Threads
 
@@ -38,7 +38,9 @@ class Kernel:
     `tenant`. When it is entered, executions that another process left unfinished are taken up again, in the background,
     where their blueprint is known: one of `blueprints`, or without that any that is registered. `hooks` are told
     of executions and steps, see the documentation. With `recover=False` nothing is taken up by itself, only by `start`
-    with its key and by `resume`; with `execute=False` the kernel only reads, and runs nothing.
+    with its key and by `resume`; with `execute=False` the kernel only reads, and runs nothing. `durability` says when
+    the result of a step is seen, see `step`; with `process` no wait for the disk at all, with the others waits and ends
+    of executions are on the disk before they are seen.
 
     Under `with` instead of `async with` the same methods are without `await`: that gives a `BlockingKernel`.
     """
@@ -51,6 +53,7 @@ class Kernel:
         blueprints: Iterable[Blueprint[..., Any]] | None = None,
         execute: bool = True,
         recover: bool = True,
+        durability: str = "power",
         hooks: Sequence[object] = (),
     ) -> None:
         self._source = open_source(store) if isinstance(store, str) else store
@@ -60,6 +63,7 @@ class Kernel:
         self._blueprints = None if blueprints is None else {known.name: known for known in blueprints}
         self._execute = execute
         self._recover_all = execute and recover
+        self.durability = model.choice("durability", durability, LEVELS)
         self._hooks = tuple(hooks)
         self._store: Store | None = None
         self._runs: dict[str, Run] = {}
@@ -99,8 +103,10 @@ class Kernel:
         opening = self.threads.run(contextvars.copy_context(), lambda: self._source.open(self._tenant))
         try:
             self._store = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(lambda done: done.exception() or done.result().close())
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                opening.add_done_callback(lambda done: done.exception() or done.result().close())
+            self.threads.close()
             raise
         self._owner = owners.register(self)
         if self._recover_all:
@@ -279,7 +285,9 @@ class Kernel:
             new = NewExecution(
                 execution.id, blueprint.name, key, execution.schema_version, None, None, self._owner
             )
-            known, made = await self.store.create(new, os.urandom(16), records, projection(execution))
+            known, made = await self.store.create(
+                new, os.urandom(16), records, projection(execution), boundary(self.durability)
+            )
             if made:
                 return known, self._begin(Run(self, blueprint, execution, 1, execution.version), context)
         row = await self.store.find(blueprint.name, key or "")
@@ -347,16 +355,22 @@ class Kernel:
 
         Raises `StoreCorrupt` where the journal is damaged, or is not the one that the execution's row is about.
         """
-        records: list[Any] = []
-        while True:
-            before = len(records)
-            while page := await self.store.load(id, len(records) - 1):
-                records.extend(page)
+        parts: list[bytes] = []
+        last = -1
+        try:
             row = await self.store.get(id)
-            if row.version < len(records) or len(records) == before:
-                break  # all of it, or there is no more
+            while last < row.version:
+                before = last
+                last, page = await self.store.bodies(id, last)
+                parts.append(page)
+                if last == before:
+                    raise recorded.damaged(id, "records are missing")
+                if last > row.version:  # somebody writes
+                    row = await self.store.get(id)
+        except errors.StoreCorrupt as error:
+            raise recorded.damaged(id, str(error)) from error
         replay: Callable[[], Execution] = lambda: Execution.replay(
-            id, records, schema_version, version=row.version, tenant=self._context
+            id, parts, schema_version, version=row.version, tenant=self._context
         )
         try:
             execution: Execution = await self.threads.run(contextvars.copy_context(), replay)

@@ -55,7 +55,7 @@ async def perform(run: "Run", call: Call) -> Any:
             await run.journal.durable()
             _check_left(run)
         else:
-            run.journal.soon()
+            run.journal.soon(call.spec.durability)
         step, error = await _attempt(run, call, step)
         if error is None:
             return step.output
@@ -105,7 +105,7 @@ def _start(run: "Run", call: Call, step: Step | None) -> Step:
 
 
 async def _attempt(run: "Run", call: Call, step: Step) -> tuple[Step, ExecutionError | None]:
-    """One try: the step as it is now, and the error if it failed. Both are durable."""
+    """One try: the step as it is now, and the error if it failed. Both are as durable as the step says."""
     run.kernel.tell("step_started", run.execution, step)
     run.active += 1
     raised: BaseException | None = None
@@ -133,9 +133,25 @@ async def _attempt(run: "Run", call: Call, step: Step) -> tuple[Step, ExecutionE
         outcome = _fail(run, call, step, raised)
     if step.state != StepState.PENDING:
         run.open.pop(step.id, None)
-    await run.journal.durable()
+    await _seen(run, call, step)
     run.kernel.tell("step_ended", run.execution, step)
     return step, outcome
+
+
+async def _seen(run: "Run", call: Call, step: Step) -> None:
+    """Waits until the outcome of an attempt may be seen."""
+    if step.state == StepState.PENDING:
+        await run.journal.durable()
+        return
+    written = run.journal.kept(call.spec.durability)
+    if written is not None:
+        await written
+    else:
+        # The host has its turn now and then, though nothing is waited for.
+        run.unseen += 1
+        if run.unseen % _REPLAYED_PER_TURN == 0:
+            await asyncio.sleep(0)
+        _check_left(run)
 
 
 async def _run_code(run: "Run", call: Call, step: Step) -> Any:

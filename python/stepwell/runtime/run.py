@@ -41,13 +41,14 @@ class Run:
         self.blueprint = blueprint
         self.execution = execution
         self.loop = asyncio.get_running_loop()
-        self.journal = Journaling(execution, kernel.store, epoch, stored, self.leave)
+        self.journal = Journaling(execution, kernel.store, epoch, stored, self.leave, kernel.durability)
         self.journal.wake = self._wake_at
         self.replayed = stored > 1
         self.recorded: dict[str, Step] = {}
         self.open: dict[str, Step] = {}
         self.active = 0
         self.replays = 0
+        self.unseen = 0
         self.fresh = False
         self.timers: dict[str, int] = {}
         self.left: BaseException | None = None
@@ -179,6 +180,7 @@ class Run:
 
     async def wind_up(self) -> None:
         """After `leave`: lets the code end, a while at most, and writes what it recorded before."""
+        self.journal.close()
         tasks = [task for task in (*self._tasks, self._root) if task is not None and not task.done()]
         if tasks:
             _, stubborn = await asyncio.wait(tasks, timeout=WIND_UP_SECONDS)

@@ -4,19 +4,40 @@
 """
 
 from .. import errors
-from .protocol import ExecutionRow, NewExecution, Projection, Record, Store, StoreSource
+from .backup import backup
+from .protocol import (
+    Delivery,
+    Durability,
+    ExecutionRow,
+    NewExecution,
+    Projection,
+    Record,
+    Store,
+    StoreSource,
+)
 from .ticket import Ticket
+from .transfer import Moved, export, import_
+from .verify import Finding, VerifyReport, verify
 
 __all__ = [
+    "Delivery",
+    "Durability",
     "ExecutionRow",
+    "Finding",
+    "Moved",
     "NewExecution",
     "Projection",
     "Record",
     "Store",
     "StoreSource",
     "Ticket",
+    "VerifyReport",
+    "backup",
+    "export",
+    "import_",
     "open_source",
     "open_store",
+    "verify",
 ]
 
 

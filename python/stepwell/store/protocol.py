@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, NoReturn, Protocol
 
-from .. import clock, errors
+from .. import clock, errors, journal
+from .._spec import EXECUTION_TERMINAL
 from .ticket import Ticket
 
 Record = tuple[int, int, str, bytes]
@@ -38,6 +39,10 @@ class ExecutionRow(NamedTuple):
     updated_at_ns: int
     wake_at_ns: int | None
     """When a wait is over, if it is known."""
+    lease_until_ns: int | None
+    """How long its owner may be believed to live where that cannot be looked up."""
+    claims: int
+    """How often it was claimed since its last progress."""
 
     @property
     def created_at(self) -> datetime:
@@ -72,6 +77,27 @@ class Projection(NamedTuple):
     wait_reason: str | None
     head: str
     wake_at_ns: int | None = None
+    progress: bool = True
+    """Whether the claims without progress are counted from here on anew."""
+
+
+class Delivery(NamedTuple):
+    """What came to an execution from outside, a signal or the answer to a callback, and is not in its journal yet."""
+
+    place: int
+    """The order in which deliveries came to this execution."""
+    id: str
+    at_ns: int
+    kind: str
+    name: str
+    body: bytes
+
+
+Deliveries = list[Delivery]
+Digests = list[tuple[int, str | None]]
+Ended = list[tuple[str, int, int]]
+Durability = Literal["power", "process"]
+"""When a change counts as done: on the disk, or in the file (which survives the process, not the power)."""
 
 
 class Store(Protocol):
@@ -89,7 +115,12 @@ class Store(Protocol):
         ...
 
     def create(
-        self, new: NewExecution, action_id: bytes, records: Sequence[Record], row: Projection
+        self,
+        new: NewExecution,
+        action_id: bytes,
+        records: Sequence[Record],
+        row: Projection,
+        durability: Durability = "power",
     ) -> Ticket[tuple[str, bool]]:
         """Stores a new execution with its first records, the header included.
 
@@ -106,14 +137,19 @@ class Store(Protocol):
         action_id: bytes,
         records: Sequence[Record],
         row: Projection,
+        durability: Durability = "power",
+        taken: Sequence[str] = (),
     ) -> Ticket[int]:
         """Writes records after `expected_seq`, the seq of the last one stored. The outcome is the new last seq.
 
+        `taken` are the deliveries that went into these records: they are out of the inbox with them.
         Raises `Conflict` where another writer was first or the epoch is over, `NotFound`.
         """
         ...
 
-    def claim(self, execution_id: str, owner: str, epoch: int) -> Ticket[int]:
+    def claim(
+        self, execution_id: str, owner: str, epoch: int, lease_until_ns: int | None = None
+    ) -> Ticket[int]:
         """Takes the execution over from the epoch that its row showed. The outcome is the new epoch.
 
         Raises `Conflict` where another was first, `NotFound`.
@@ -121,7 +157,7 @@ class Store(Protocol):
         ...
 
     def release(self, execution_id: str, epoch: int) -> Ticket[bool]:
-        """Gives a claim up. `False` where another has taken over meanwhile."""
+        """Gives a claim up: its epoch is over, too. `False` where another has taken over meanwhile."""
         ...
 
     def get(self, execution_id: str) -> Ticket[ExecutionRow]:
@@ -132,12 +168,73 @@ class Store(Protocol):
         """The execution of a blueprint with this key, if there is one."""
         ...
 
-    def list(self, state: str | None = None, after: str | None = None, limit: int = 100) -> Ticket[Rows]:
-        """Rows, newest first, of one state or all; the page after the row with id `after`."""
+    def list(
+        self,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        blueprint: str | None = None,
+    ) -> Ticket[Rows]:
+        """Rows, newest first, of one state or blueprint or all; the page after the row with id `after`."""
+        ...
+
+    def children(self, parent_id: str, after: str | None = None, limit: int = 100) -> Ticket[Rows]:
+        """The rows of the executions whose parent link has this id, newest first, by pages as in `list`."""
+        ...
+
+    def count(self, blueprint: str | None = None) -> Ticket[dict[str, int]]:
+        """How many executions there are in each state that has any."""
+        ...
+
+    def due(self, now_ns: int, limit: int = 100) -> Ticket[Rows]:
+        """Rows whose `wake_at_ns` has come, the earliest first."""
         ...
 
     def load(self, execution_id: str, after_seq: int = -1) -> Ticket[Records]:
         """The records after `after_seq`, as many as make a page; empty at the end. Raises `NotFound`."""
+        ...
+
+    def bodies(self, execution_id: str, after_seq: int = -1) -> Ticket[tuple[int, bytes]]:
+        """The same for a replay: the seq of the page's last record, and the bodies, each followed by a newline.
+
+        At the end the seq is `after_seq` and there are none. Raises `NotFound`.
+        """
+        ...
+
+    def digests(self, execution_id: str, after_seq: int = -1) -> Ticket[Digests]:
+        """The digest stored beside each record (hexadecimal), where there is one; pages as in `load`."""
+        ...
+
+    def deliver(
+        self, execution_id: str, delivery_id: str, kind: str, name: str, body: bytes, at_ns: int
+    ) -> Ticket[bool]:
+        """Puts something into the inbox of an execution, once for each `delivery_id`.
+
+        `True` where it is in, also when it was before; `False` where something else came under this id first, or the
+        execution has ended. Raises `NotFound`.
+        """
+        ...
+
+    def inbox(self, execution_id: str, after: int = 0, limit: int = 100) -> Ticket[Deliveries]:
+        """What was delivered to an execution and not taken, in order, after the one with that place."""
+        ...
+
+    def finished(self, state: str, after: str = "", limit: int = 500) -> Ticket[Ended]:
+        """Executions that ended in this state, by id: id, version and time of the last record (UTC, ns)."""
+        ...
+
+    def doom(self, execution_ids: Sequence[str]) -> Ticket[int]:
+        """Takes executions that have ended out of every answer, for good; `sweep` deletes what is left of them.
+
+        The outcome is how many they were: others are left alone.
+        """
+        ...
+
+    def sweep(self, most: int) -> Ticket[int]:
+        """Deletes at most so many records of one of the doomed; the outcome is how many, 0 when there are none left.
+
+        Raises `ValidationError` for less than one.
+        """
         ...
 
     def close(self) -> None:
@@ -165,6 +262,8 @@ def check_records(expected_seq: int, records: Sequence[Record]) -> None:
             raise errors.ValidationError(
                 f"record {index} of the append has seq {record[0]}, expected {expected_seq + 1 + index}"
             )
+        if not isinstance(record[3], bytes):
+            unfit()
 
 
 def check_limit(limit: int) -> int:
@@ -172,6 +271,68 @@ def check_limit(limit: int) -> int:
     if not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
         raise errors.ValidationError(f"limit must be between 1 and {MAX_LIMIT}")
     return limit
+
+
+def check_most(most: int) -> int:
+    """Raises `ValidationError` for a number of records that a sweep cannot have."""
+    if not isinstance(most, int) or most < 1:
+        raise errors.ValidationError("a sweep deletes at least one record")
+    return most
+
+
+def check_durability(durability: object) -> None:
+    """Raises `ValidationError` for what is no durability of a change."""
+    if durability not in ("power", "process"):
+        raise errors.ValidationError(
+            f"the durability of a change is power or process, got {str(durability)[:40]!a}"
+        )
+
+
+def check_ended(state: str) -> str:
+    """Raises `ValidationError` for a state that an execution does not end in."""
+    if state not in EXECUTION_TERMINAL:
+        raise errors.ValidationError(
+            f"executions end as {', '.join(sorted(EXECUTION_TERMINAL))}, not as {state!a}"
+        )
+    return state
+
+
+UNFIT: Final = (UnicodeEncodeError, OverflowError, TypeError)
+"""What an engine raises for a value that SQLite cannot keep as it is."""
+
+
+def unfit() -> NoReturn:
+    """Raises `ValidationError` for such a value."""
+    raise errors.ValidationError(
+        "a value of the request cannot be stored as it is: text needs a UTF-8 form, numbers 64 bits, bodies bytes"
+    ) from None
+
+
+def check_head(head: str) -> bytes:
+    """The digest of a projection. Raises `ValidationError` for what is none."""
+    try:
+        return bytes.fromhex(head)
+    except (TypeError, ValueError):
+        raise errors.ValidationError("the head of a projection is a digest, hexadecimal") from None
+
+
+def check_body(body: object) -> None:
+    """Raises `ValidationError` for a body that is no bytes."""
+    if not isinstance(body, bytes):
+        unfit()
+
+
+def check_values(*values: object) -> None:
+    """Raises the same for a value of another kind of store."""
+    for value in values:
+        if isinstance(value, str):
+            if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+                unfit()
+        elif isinstance(value, int):
+            if not -(1 << 63) <= value < 1 << 63:
+                unfit()
+        elif value is not None and not isinstance(value, bytes):
+            unfit()
 
 
 def not_found(execution_id: str) -> errors.NotFound:
@@ -187,3 +348,11 @@ def conflict(execution_id: str) -> errors.Conflict:
 def taken(execution_id: str) -> errors.Conflict:
     """The answer for a new execution whose id is there already."""
     return errors.Conflict(f"the id {execution_id} is taken")
+
+
+def delivery_digest(id: str, at_ns: int, kind: str, name: str, body: bytes) -> bytes:
+    """What is kept beside a delivery, so that a change of it can be found."""
+    import json
+
+    told = json.dumps([id, at_ns, kind, name, len(body)]).encode()
+    return bytes.fromhex(journal.digest(told + body))

@@ -1,276 +1,66 @@
-"""The SQLite store: one thread for each file does everything, and many requests share one flush.
+"""The SQLite store: what each request is in statements, and what their answers mean.
 
-The thread takes all requests that are waiting, answers what only reads, then writes the rest in one transaction, and
-makes the outcomes known after the commit. It is the only one that touches the file; those who ask wait for tickets.
+An engine, native or pure, carries the statements out: one thread for each file, many requests in one transaction.
 """
 
+import json
 import os
-import queue
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from .. import errors, model
-from . import protocol
-from .connection import SQL, Connection
-from .protocol import ExecutionRow, NewExecution, Projection, Record, Records, Rows
-from .ticket import Ticket, settle
+from .. import _backend, errors, model
+from ..trouble import store_failure
+from . import protocol, rows
+from .appending import MARK_EVERY, Changes, written
+from .files import OpenFile, close_file, open_file, unfinished
+from .protocol import (
+    Deliveries,
+    Digests,
+    Durability,
+    Ended,
+    ExecutionRow,
+    NewExecution,
+    Projection,
+    Record,
+    Records,
+    Rows,
+)
+from .ticket import Ticket
 
 T = TypeVar("T")
 
+STRIDE: Final = 4 * MARK_EVERY
+"""How many records a page of a replay has."""
 MAX_WAITING: Final = 65_536
-MAX_BATCH: Final = 1_024
+MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
 BUSY_SECONDS: Final = 30.0
-_AFTER_ALL: Final = "\x7f"  # sorts behind every id
+_AFTER_ALL: Final = "\U0010ffff" * 256  # sorts behind every id
 
-
-class _Request:
-    __slots__ = ("ticket", "work", "writes")
-
-    def __init__(self, work: Callable[[Connection], Any], writes: bool) -> None:
-        self.work = work
-        self.writes = writes
-        self.ticket: Ticket[Any] = Ticket()
-
-
-_Outcome = tuple[Ticket[Any], Any, BaseException | None]
-
-
-class _Engine:
-    """One file and its thread. The thread alone holds the connection: a forked child can neither use nor close it."""
-
-    def __init__(self, path: str, identity: tuple[int, int], busy_seconds: float) -> None:
-        self.path = path
-        self.users = 0
-        self.pid = os.getpid()
-        # `still` is held while the file may be locked or half written. `fork` waits for it, behind `turnstile`, where
-        # the thread lets it go first.
-        self.still = threading.Lock()
-        self.turnstile = threading.Lock()
-        self._identity = identity
-        self._busy_seconds = busy_seconds
-        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="stepwell-store", daemon=True)
-        self._thread.start()
-
-    def ask(self, work: Callable[[Connection], T], writes: bool) -> Ticket[T]:
-        if self.pid != os.getpid():
-            raise errors.ForkedProcessError(
-                "this store was opened before the process forked: open one in the child, or start it with spawn"
-            )
-        if self._queue.qsize() >= MAX_WAITING:
-            raise errors.StoreBusy(
-                f"{MAX_WAITING} requests wait for {self.path} already: ask again when some are done"
-            )
-        request = _Request(work, writes)
-        self._queue.put(request)
-        return request.ticket
-
-    def stop(self) -> None:
-        """Ends the thread behind everything that was asked."""
-        self._queue.put(None)
-        self._thread.join()
-
-    # --- the thread -----------------------------------------------------------------------------------------------
-
-    def _serve(self) -> None:
-        connection: Connection | None = None
-        running = True
-        while running:
-            batch, running = self._take()
-            with self.turnstile:
-                self.still.acquire()
-            try:
-                outcomes, connection = self._answer(batch, connection)
-            finally:
-                self.still.release()
-            settle(outcomes)
-            del batch, outcomes
-        if connection is not None:
-            with self.still:
-                connection.close()
-
-    def _take(self) -> tuple[list[_Request], bool]:
-        batch: list[_Request] = []
-        try:
-            request = self._queue.get()
-            while request is not None:
-                batch.append(request)
-                if len(batch) == MAX_BATCH:
-                    return batch, True
-                request = self._queue.get_nowait()
-        except queue.Empty:
-            return batch, True
-        return batch, False
-
-    def _answer(
-        self, batch: list[_Request], connection: Connection | None
-    ) -> tuple[list[_Outcome], Connection | None]:
-        outcomes: list[_Outcome] = []
-        reads = [request for request in batch if not request.writes]
-        writes = [request for request in batch if request.writes]
-        for request in reads:
-            outcome, connection = self._alone(request, connection)
-            outcomes.append(outcome)
-        if not writes:
-            return outcomes, connection
-        try:
-            connection = self._open(connection)
-            connection.check_place()
-            done = _write(connection, writes)
-        except errors.StepwellError as error:
-            _give_up(connection)
-            connection = None
-            if isinstance(error, errors.StoreBusy | errors.StoreFull | errors.StoreReadOnly):
-                return outcomes + [(request.ticket, None, _copy(error)) for request in writes], connection
-            # Whether it was the commit that failed or something before it: every request can be made again, and does
-            # its work once. One after the other, so that a bad one does not take the others with it.
-            for request in writes:
-                outcome, connection = self._alone(request, connection)
-                outcomes.append(outcome)
-            return outcomes, connection
-        return outcomes + done, connection
-
-    def _alone(self, request: _Request, connection: Connection | None) -> tuple[_Outcome, Connection | None]:
-        try:
-            connection = self._open(connection)
-            connection.check_place()
-            if request.writes:
-                return _write(connection, [request])[0], connection
-            return (request.ticket, request.work(connection), None), connection
-        except errors.StoreError as error:
-            _give_up(connection)
-            return (request.ticket, None, error), None
-        except errors.StepwellError as error:
-            return (request.ticket, None, error), connection
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread goes on and the one who waits is told
-            failure = errors.InternalError(
-                f"defect in stepwell, please report it: {type(error).__name__} in the store"
-            )
-            failure.__cause__ = error
-            _give_up(connection)
-            return (request.ticket, None, failure), None
-
-    def _open(self, connection: Connection | None) -> Connection:
-        return connection or Connection(self.path, self._busy_seconds, self._identity)
-
-
-def _write(connection: Connection, requests: list[_Request]) -> list[_Outcome]:
-    """All requests in one transaction. A refused one writes nothing and leaves the others alone."""
-    done: list[_Outcome] = []
-    connection.begin()
-    try:
-        for request in requests:
-            try:
-                done.append((request.ticket, request.work(connection), None))
-            except (errors.Conflict, errors.NotFound) as refusal:
-                done.append((request.ticket, None, refusal))
-        connection.commit()
-    except BaseException as error:
-        connection.rollback()
-        if isinstance(error, errors.StepwellError):
-            raise
-        raise errors.StoreError(f"the store could not write: {type(error).__name__}") from error
-    return done
-
-
-def _give_up(connection: Connection | None) -> None:
-    if connection is not None:
-        connection.rollback()
-        connection.close()
-
-
-def _copy(error: errors.StepwellError) -> errors.StepwellError:
-    """One for each who waits: a raised exception collects its own traceback."""
-    made = type(error)(*error.args)
-    made.__cause__ = error.__cause__
-    return made
-
-
-# --- which files are open -----------------------------------------------------------------------------------------
-
-_engines: dict[tuple[int, int], _Engine] = {}
-_engines_lock = threading.Lock()
-_inherited: list[_Engine] = []
-
-
-def _open_engine(path: str, busy_seconds: float) -> tuple[_Engine, tuple[int, int]]:
-    """The one engine of a file in this process, however it is spelt or linked."""
-    path = os.path.realpath(path)
-    with _engines_lock:
-        try:
-            # Only a file that is not there yet is opened here: closing a second descriptor of a database that is open
-            # would give away all its locks.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass
-        except PermissionError as error:
-            raise errors.StoreReadOnly(f"{path} cannot be made: check the rights of the folder") from error
-        except OSError as error:
-            raise errors.StoreError(
-                f"{path} cannot be made: {error.strerror}; check that its folder is there"
-            ) from error
-        found = os.stat(path)
-        identity = (found.st_dev, found.st_ino)
-        engine = _engines.get(identity)
-        if engine is None:
-            engine = _engines[identity] = _Engine(path, identity, busy_seconds)
-        engine.users += 1
-    return engine, identity
-
-
-def _close_engine(engine: _Engine, identity: tuple[int, int]) -> None:
-    if engine.pid != os.getpid():
-        return  # the parent's: it is left alone
-    with _engines_lock:
-        engine.users -= 1
-        if engine.users:
-            return
-        _engines.pop(identity, None)
-        engine.stop()
-
-
-_held: list[threading.Lock] = []
-"""What is held while the process forks, so that no file is locked or half written at that moment."""
-
-
-def _before_fork() -> None:
-    _engines_lock.acquire()
-    for engine in _engines.values():
-        engine.turnstile.acquire()
-        _held.append(engine.turnstile)
-        if engine.still.acquire(timeout=5):
-            _held.append(engine.still)
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
-    _engines_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    _inherited.extend(_engines.values())
-    _engines.clear()
-    _after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
-
-
-# --- the store ----------------------------------------------------------------------------------------------------
+_Asked = list[tuple[str, tuple[Any, ...]]]
 
 
 class SqliteSource:
     """A store file. The file is made, with rights for its owner alone, when it is not there.
 
-    `busy_seconds` is how long a request may wait for another process before it ends in `StoreBusy`.
+    `busy_seconds` is how long a request may wait for another process before it ends in `StoreBusy`. With `read_only`
+    nothing is made, set or written. `network` says that a network file system is good enough. `backend` is `native`
+    or `pure`; all that a process has open must be of one.
     """
 
-    def __init__(self, path: str | os.PathLike[str], busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        busy_seconds: float = BUSY_SECONDS,
+        *,
+        read_only: bool = False,
+        network: bool = False,
+        backend: str | None = None,
+    ) -> None:
         self._path = os.fspath(path)
         self._busy_seconds = busy_seconds
+        self._read_only = read_only
+        self._network = network
+        self._backend = _backend.choose()[0] if backend is None else backend
 
     def open(self, tenant: str) -> "SqliteStore":
         """The store of one tenant; opens and checks the file, which blocks.
@@ -279,10 +69,22 @@ class SqliteSource:
         `StoreError`; `ValidationError` for a text that cannot be a tenant.
         """
         tenant = model.label("tenant", tenant)
-        engine, identity = _open_engine(self._path, self._busy_seconds)
-        store = SqliteStore(engine, identity, tenant)
+        opened = open_file(
+            self._path,
+            self._backend,
+            self._busy_seconds,
+            read_only=self._read_only,
+            network=self._network,
+        )
+        store = SqliteStore(opened, tenant)
         try:
-            engine.ask(lambda connection: None, writes=False).wait()
+            store.rows("application_id").wait()
+        except errors.StoreReadOnly as error:
+            store.close()
+            meant = unfinished(store.path) if self._read_only else None
+            if meant is None:
+                raise
+            raise meant from error
         except BaseException:
             store.close()
             raise
@@ -295,9 +97,10 @@ class SqliteSource:
 class SqliteStore:
     """One tenant's executions in a file; the contract is that of `stepwell.store.Store`."""
 
-    def __init__(self, engine: _Engine, identity: tuple[int, int], tenant: str) -> None:
-        self._engine = engine
-        self._identity = identity
+    def __init__(self, opened: OpenFile, tenant: str) -> None:
+        self._opened = opened
+        self._engine = opened.engine
+        self._ticket = opened.parts.ticket
         self._tenant = tenant
         self._closed = False
 
@@ -306,43 +109,108 @@ class SqliteStore:
         """Whose executions these are."""
         return self._tenant
 
-    def _ask(self, work: Callable[[Connection], T], writes: bool = False) -> Ticket[T]:
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._opened.path
+
+    # --- asking the engine ----------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
         if self._closed:
             raise errors.StoreError("this store is closed; open it again")
-        return self._engine.ask(work, writes)
+        if self._opened.is_inherited:
+            self._opened.refuse_child()
+        engine = self._engine
+        if engine.waiting >= MAX_WAITING or engine.waiting_bytes >= MAX_WAITING_BYTES:
+            raise store_failure("crowded", self.path, str(engine.waiting))
+
+    def _query(
+        self, finish: Callable[[Any], T], name: str, *values: Any, exists: str | None = None
+    ) -> Ticket[T]:
+        """The rows of a query; where there are none and they are of an execution, it has to exist."""
+        self._check()
+
+        def known(found: Any) -> T:
+            if found is None:
+                raise protocol.not_found(exists or "")
+            return finish(found)
+
+        ticket = self._ticket(None, finish if exists is None else known)
+        fence = None if exists is None else ("fence", (self._tenant, exists))
+        try:
+            self._engine.query(ticket, name, values, fence)
+        except protocol.UNFIT:
+            protocol.unfit()
+        return ticket  # type: ignore[no-any-return]
+
+    def rows(self, name: str, *values: Any) -> Ticket[Any]:
+        """The rows of a statement of `queries.sql`, as SQLite gives them: for maintenance, over all tenants."""
+        return self._query(_same, name, *values)
+
+    def _change(
+        self,
+        value: Any,
+        finish: Callable[[Any], Any] | None,
+        guards: _Asked,
+        then: Changes,
+        otherwise: _Asked,
+        durability: Durability = "power",
+    ) -> Ticket[Any]:
+        self._check()
+        if durability != "power":
+            protocol.check_durability(durability)
+        if self._opened.read_only:
+            raise errors.StoreReadOnly(f"{self.path} was opened for reading only")
+        ticket = self._ticket(value, finish)
+        try:
+            self._engine.change(ticket, durability == "power", guards, then, otherwise)
+        except protocol.UNFIT:
+            protocol.unfit()
+        return ticket  # type: ignore[no-any-return]
+
+    # --- writing --------------------------------------------------------------------------------------------------
 
     def create(
-        self, new: NewExecution, action_id: bytes, records: Sequence[Record], row: Projection
+        self,
+        new: NewExecution,
+        action_id: bytes,
+        records: Sequence[Record],
+        row: Projection,
+        durability: Durability = "power",
     ) -> Ticket[tuple[str, bool]]:
         """See `Store.create`."""
         protocol.check_records(-1, records)
         tenant, last = self._tenant, records[-1]
+        guard = (
+            tenant,
+            *new[:6],
+            row.state,
+            row.wait_reason,
+            last[0],
+            row.head,
+            new.owner,
+            records[0][1],
+            last[1],
+            row.wake_at_ns,
+            len(records),
+        )
+        otherwise: _Asked = [
+            ("action_id", (tenant, new.id, last[0])),
+            ("fence", (tenant, new.id)),
+            ("find", (tenant, new.blueprint, new.key)),
+        ]
 
-        def work(connection: Connection) -> tuple[str, bool]:
-            if connection.run(SQL["fence"], (tenant, new.id)):
-                if connection.run(SQL["action_id"], (tenant, new.id, last[0])) == [(action_id,)]:
-                    return new.id, True
+        def known(answers: list[list[tuple[Any, ...]]]) -> tuple[str, bool]:
+            mine, there, keyed = answers
+            if mine == [(action_id,)]:
+                return new.id, True
+            if there or not keyed:
                 raise protocol.taken(new.id)
-            if new.key is not None:
-                known = connection.run(SQL["find"], (tenant, new.blueprint, new.key))
-                if known:
-                    return known[0][0], False
-            values = (
-                tenant,
-                *new[:6],
-                row.state,
-                row.wait_reason,
-                last[0],
-                row.head,
-                new.owner,
-                records[0][1],
-                last[1],
-            )
-            connection.change(SQL["insert_execution"], (*values, row.wake_at_ns))
-            connection.change_many(SQL["insert_record"], _journal(tenant, new.id, action_id, records))
-            return new.id, True
+            return keyed[0][0], False
 
-        return self._ask(work, writes=True)
+        then = written(tenant, new.id, action_id, records, row.head)
+        return self._change((new.id, True), known, [("create", guard)], then, otherwise, durability)
 
     def append(
         self,
@@ -352,122 +220,254 @@ class SqliteStore:
         action_id: bytes,
         records: Sequence[Record],
         row: Projection,
+        durability: Durability = "power",
+        taken: Sequence[str] = (),
     ) -> Ticket[int]:
         """See `Store.append`."""
         protocol.check_records(expected_seq, records)
-        tenant, last = self._tenant, records[-1]
+        tenant, last = self._tenant, records[-1][0]
+        state, wait_reason, head, wake_at, progress = row
+        values = (
+            tenant,
+            execution_id,
+            expected_seq,
+            epoch,
+            last,
+            head,
+            records[-1][1],
+            progress,
+            len(records),
+            state,
+            wait_reason,
+            wake_at,
+        )
+        guards = [("advance_same", values), ("advance", values)]
+        otherwise = [("action_id", (tenant, execution_id, last)), ("fence", (tenant, execution_id))]
 
-        def work(connection: Connection) -> int:
-            found = connection.run(SQL["fence"], (tenant, execution_id))
+        def known(answers: list[list[tuple[Any, ...]]]) -> int:
+            mine, fence = answers
+            if not fence:
+                raise protocol.not_found(execution_id)
+            if mine == [(action_id,)]:
+                return last
+            raise protocol.conflict(execution_id)
+
+        then = written(tenant, execution_id, action_id, records, head)
+        if taken:
+            then.append(("take", [(last, tenant, execution_id, each) for each in taken]))
+        return self._change(last, known, guards, then, otherwise, durability)
+
+    def claim(
+        self, execution_id: str, owner: str, epoch: int, lease_until_ns: int | None = None
+    ) -> Ticket[int]:
+        """See `Store.claim`."""
+
+        def known(answers: list[list[tuple[Any, ...]]]) -> int:
+            [found] = answers
             if not found:
                 raise protocol.not_found(execution_id)
-            if found[0][:2] != (expected_seq, epoch):
-                if connection.run(SQL["action_id"], (tenant, execution_id, last[0])) == [(action_id,)]:
-                    return last[0]
+            if found[0][1:] != (epoch + 1, owner):
                 raise protocol.conflict(execution_id)
-            connection.change_many(SQL["insert_record"], _journal(tenant, execution_id, action_id, records))
-            values = (row.state, row.wait_reason, last[0], row.head, last[1], row.wake_at_ns)
-            connection.change(SQL["advance"], (*values, tenant, execution_id))
-            return last[0]
-
-        return self._ask(work, writes=True)
-
-    def claim(self, execution_id: str, owner: str, epoch: int) -> Ticket[int]:
-        """See `Store.claim`."""
-        tenant = self._tenant
-
-        def work(connection: Connection) -> int:
-            if not connection.change(SQL["claim"], (owner, tenant, execution_id, epoch)):
-                found = connection.run(SQL["fence"], (tenant, execution_id))
-                if not found:
-                    raise protocol.not_found(execution_id)
-                if found[0][1:] != (epoch + 1, owner):
-                    raise protocol.conflict(execution_id)
             return epoch + 1
 
-        return self._ask(work, writes=True)
+        whose = (self._tenant, execution_id)
+        guards = [("claim", (owner, lease_until_ns, *whose, epoch))]
+        return self._change(epoch + 1, known, guards, [], [("fence", whose)])
 
     def release(self, execution_id: str, epoch: int) -> Ticket[bool]:
         """See `Store.release`."""
-        tenant = self._tenant
 
-        def work(connection: Connection) -> bool:
-            if connection.change(SQL["release"], (tenant, execution_id, epoch)):
-                return True
-            if not connection.run(SQL["fence"], (tenant, execution_id)):
+        def known(answers: list[list[tuple[Any, ...]]]) -> bool:
+            if not answers[0]:
                 raise protocol.not_found(execution_id)
-            return False
+            return bool(answers[0][0][1:] == (epoch + 1, None))
 
-        return self._ask(work, writes=True)
+        whose = (self._tenant, execution_id)
+        return self._change(True, known, [("release", (*whose, epoch))], [], [("fence", whose)])
+
+    def deliver(
+        self, execution_id: str, delivery_id: str, kind: str, name: str, body: bytes, at_ns: int
+    ) -> Ticket[bool]:
+        """See `Store.deliver`."""
+        protocol.check_body(body)
+        whose = (self._tenant, execution_id)
+
+        def known(answers: list[list[tuple[Any, ...]]]) -> bool:
+            delivered, fence = answers
+            if not fence:
+                raise protocol.not_found(execution_id)
+            return bool(delivered) and delivered[0][1:4] == (kind, name, body)
+
+        guards = [
+            (
+                "deliver",
+                (
+                    *whose,
+                    delivery_id,
+                    at_ns,
+                    kind,
+                    name,
+                    body,
+                    protocol.delivery_digest(delivery_id, at_ns, kind, name, body),
+                ),
+            )
+        ]
+        otherwise = [("delivered", (*whose, delivery_id)), ("fence", whose)]
+        return self._change(True, known, guards, [], otherwise)
+
+    # --- reading --------------------------------------------------------------------------------------------------
 
     def get(self, execution_id: str) -> Ticket[ExecutionRow]:
         """See `Store.get`."""
-        tenant = self._tenant
 
-        def work(connection: Connection) -> ExecutionRow:
-            found = connection.run(SQL["get"], (tenant, execution_id))
+        def one(found: list[tuple[Any, ...]]) -> ExecutionRow:
             if not found:
                 raise protocol.not_found(execution_id)
-            return ExecutionRow(*found[0])
+            return rows.execution_rows(self.path, found)[0]
 
-        return self._ask(work)
+        return self._query(one, "get", self._tenant, execution_id)
 
     def find(self, blueprint: str, key: str) -> Ticket[ExecutionRow | None]:
         """See `Store.find`."""
-        tenant = self._tenant
+        return self._query(
+            lambda found: rows.execution_rows(self.path, found)[0] if found else None,
+            "find",
+            self._tenant,
+            blueprint,
+            key,
+        )
 
-        def work(connection: Connection) -> ExecutionRow | None:
-            found = connection.run(SQL["find"], (tenant, blueprint, key))
-            return ExecutionRow(*found[0]) if found else None
+    def _rows(self, found: Any) -> Rows:
+        return rows.execution_rows(self.path, found)
 
-        return self._ask(work)
-
-    def list(self, state: str | None = None, after: str | None = None, limit: int = 100) -> Ticket[Rows]:
+    def list(
+        self,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        blueprint: str | None = None,
+    ) -> Ticket[Rows]:
         """See `Store.list`."""
         protocol.check_limit(limit)
-        tenant, page = self._tenant, (_AFTER_ALL if after is None else after, limit)
+        chosen = [value for value in (state, blueprint) if value is not None]
+        name = (
+            "list" + ("_state" if state is not None else "") + ("_blueprint" if blueprint is not None else "")
+        )
+        return self._query(
+            self._rows, name, self._tenant, *chosen, _AFTER_ALL if after is None else after, limit
+        )
 
-        def work(connection: Connection) -> Rows:
-            if state is None:
-                found = connection.run(SQL["list"], (tenant, *page))
-            else:
-                found = connection.run(SQL["list_state"], (tenant, state, *page))
-            return [ExecutionRow(*row) for row in found]
+    def children(self, parent_id: str, after: str | None = None, limit: int = 100) -> Ticket[Rows]:
+        """See `Store.children`."""
+        protocol.check_limit(limit)
+        start = _AFTER_ALL if after is None else after
+        return self._query(self._rows, "children", self._tenant, parent_id, start, limit)
 
-        return self._ask(work)
+    def count(self, blueprint: str | None = None) -> Ticket[dict[str, int]]:
+        """See `Store.count`."""
+        if blueprint is None:
+            return self._query(self._counts, "count", self._tenant)
+        return self._query(self._counts, "count_blueprint", self._tenant, blueprint)
+
+    def _counts(self, found: Any) -> dict[str, int]:
+        return rows.counts(self.path, found)
+
+    def due(self, now_ns: int, limit: int = 100) -> Ticket[Rows]:
+        """See `Store.due`."""
+        return self._query(self._rows, "due", self._tenant, now_ns, protocol.check_limit(limit))
+
+    def _follow(
+        self,
+        execution_id: str,
+        name: str,
+        after_seq: int,
+        finish: Callable[[Any], T],
+        stride: int,
+        joined: bool,
+    ) -> Ticket[T]:
+        """A page of records, by going back from behind it."""
+        self._check()
+
+        def known(found: Any) -> T:
+            if found is None:
+                raise protocol.not_found(execution_id)
+            return finish(found)
+
+        whose = (self._tenant, execution_id)
+        ticket = self._ticket(None, known)
+        try:
+            self._engine.follow(
+                ticket,
+                ("start", (*whose, after_seq, stride)),
+                (name, whose),
+                after_seq,
+                STRIDE * 2 if joined else protocol.PAGE_RECORDS,
+                protocol.PAGE_BYTES * 2 if joined else protocol.PAGE_BYTES,
+                joined,
+            )
+        except protocol.UNFIT:
+            protocol.unfit()
+        return ticket  # type: ignore[no-any-return]
 
     def load(self, execution_id: str, after_seq: int = -1) -> Ticket[Records]:
         """See `Store.load`."""
+        return self._follow(
+            execution_id, "load", after_seq, lambda found: rows.records(self.path, found), 0, joined=False
+        )
+
+    def bodies(self, execution_id: str, after_seq: int = -1) -> Ticket[tuple[int, bytes]]:
+        """See `Store.bodies`."""
+        return self._follow(
+            execution_id, "bodies", after_seq, lambda found: found or (after_seq, b""), STRIDE, joined=True
+        )
+
+    def digests(self, execution_id: str, after_seq: int = -1) -> Ticket[Digests]:
+        """See `Store.digests`."""
+        return self._follow(
+            execution_id, "digests", after_seq, lambda found: rows.digests(self.path, found), 0, joined=False
+        )
+
+    def inbox(self, execution_id: str, after: int = 0, limit: int = 100) -> Ticket[Deliveries]:
+        """See `Store.inbox`."""
+        page = (self._tenant, execution_id, after, protocol.check_limit(limit))
+        return self._query(
+            lambda found: rows.deliveries(self.path, found), "inbox", *page, exists=execution_id
+        )
+
+    # --- retention ------------------------------------------------------------------------------------------------
+
+    def finished(self, state: str, after: str = "", limit: int = 500) -> Ticket[Ended]:
+        """See `Store.finished`."""
+        protocol.check_ended(state)
+        return self._query(_same, "finished", self._tenant, state, after, protocol.check_limit(limit))
+
+    def doom(self, execution_ids: Sequence[str]) -> Ticket[int]:
+        """See `Store.doom`."""
+        # To SQLite's JSON a text ends at a NUL: what it names then would be another execution.
+        wanted = [each for each in execution_ids if "\0" not in each]
+        values = [(self._tenant, json.dumps(wanted))]
+        names = ("doom", "doom_marks", "doom_payloads", "doom_uses", "doom_inbox", "doom_rows")
+        return self._change(None, lambda counts: counts[0], [], [(name, values) for name in names], [])
+
+    def sweep(self, most: int) -> Ticket[int]:
+        """See `Store.sweep`."""
+        protocol.check_most(most)
         tenant = self._tenant
-
-        def work(connection: Connection) -> Records:
-            size = 0
-
-            def enough(row: Record) -> bool:
-                nonlocal size
-                size += len(row[3])
-                return size >= protocol.PAGE_BYTES
-
-            page = (tenant, execution_id, after_seq, protocol.PAGE_RECORDS)
-            found = connection.rows(SQL["load"], page, enough)
-            if not found and not connection.run(SQL["fence"], (tenant, execution_id)):
-                raise protocol.not_found(execution_id)
-            return found
-
-        return self._ask(work)
+        then: Changes = [
+            ("sweep_ahead", [(tenant, most)]),
+            ("sweep", [(tenant, most)]),
+            ("swept", [(tenant,)]),
+            ("undoom", [(tenant,)]),
+        ]
+        # What a power loss brings back is doomed still, and swept the next time: nobody has to wait for the disk.
+        return self._change(None, lambda counts: counts[1] or counts[3], [], then, [], "process")
 
     def close(self) -> None:
         """See `Store.close`."""
         if not self._closed:
             self._closed = True
-            _close_engine(self._engine, self._identity)
+            close_file(self._opened)
 
 
-def _journal(
-    tenant: str, execution_id: str, action_id: bytes, records: Sequence[Record]
-) -> list[tuple[Any, ...]]:
-    last = records[-1][0]
-    return [
-        (tenant, execution_id, seq, at, kind, body, action_id if seq == last else None)
-        for seq, at, kind, body in records
-    ]
+def _same(found: Any) -> Any:
+    return found

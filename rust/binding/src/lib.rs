@@ -6,12 +6,15 @@ mod bridge;
 mod bulk;
 mod clock;
 mod columns;
+mod engine;
 mod errors;
 mod execution;
 mod given;
 mod ids;
 mod journal;
+mod mailbox;
 mod step;
+mod ticket;
 mod view;
 
 use pyo3::prelude::*;
@@ -21,11 +24,18 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    if stepwell_store::library_number() < stepwell_store::SAFE_LIBRARY {
+        let message = format!("SQLite {} is not safe in WAL mode", stepwell_store::library());
+        return Err(pyo3::exceptions::PyImportError::new_err(message));
+    }
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<execution::Execution>()?;
     module.add_class::<step::Step>()?;
     module.add_class::<clock::SystemClock>()?;
     module.add_class::<ids::IdSource>()?;
+    module.add_class::<engine::Engine>()?;
+    module.add_class::<ticket::Ticket>()?;
+    module.add_class::<mailbox::Mailbox>()?;
     module.add("new_id", Py::new(py, ids::IdSource::process())?)?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {

@@ -1,0 +1,282 @@
+//! What is done with an open connection: requests in, answers out.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Statement};
+
+use crate::back::{self, Texts};
+use crate::connection::{Place, Script};
+use crate::trouble::Trouble;
+use crate::values::{Asked, Values};
+use crate::{Row, Value};
+
+/// What is asked, and the values of all its statements.
+pub struct Request {
+    pub values: Values,
+    pub work: Work,
+}
+
+pub enum Work {
+    /// The rows of a query. Where there are none, and none of `exists` either, they are missing.
+    Query { query: Asked, exists: Option<Asked> },
+    /// The first records after a seq, found by going back from the one that `start` names.
+    Follow { start: Asked, page: Page },
+    /// The first of the guards that changes a row lets all of `then` happen. Where none does, nothing happens, and the
+    /// answer is the rows of `otherwise`. Without guards everything happens.
+    Change {
+        power: bool,
+        guards: Vec<Asked>,
+        /// Which part of what is asked for each, and the statements of all parts.
+        parts: usize,
+        then: Vec<(usize, Asked)>,
+        otherwise: Vec<Asked>,
+    },
+}
+
+/// Which records are wanted, and in what form.
+pub struct Page {
+    /// The query that has the rows from a record on backwards: number, previous number, whether it is of the same
+    /// execution, seq, and what is wanted. Its last parameter is the number.
+    pub back: Asked,
+    /// The seq after which they begin.
+    pub after: i64,
+    pub most_rows: usize,
+    pub most_bytes: usize,
+    /// Whether the first of what is wanted is to be one text, with a newline behind each.
+    pub joined: bool,
+}
+
+impl Request {
+    pub fn writes(&self) -> bool {
+        matches!(self.work, Work::Change { .. })
+    }
+
+    pub fn needs_power(&self) -> bool {
+        matches!(self.work, Work::Change { power: true, .. })
+    }
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    Rows(Vec<Row>),
+    Missing,
+    Joined(Option<(i64, Texts)>),
+    /// A guard let it happen.
+    Changed,
+    /// How many rows each part changed, where there was no guard.
+    Counts(Vec<usize>),
+    /// No guard let it happen: what the other queries found.
+    Refused(Vec<Vec<Row>>),
+    Trouble(Trouble),
+}
+
+pub fn owned(value: ValueRef<'_>) -> rusqlite::Result<Value> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    })
+}
+
+const BEGIN: usize = 0;
+const COMMIT: usize = 1;
+const FULL: [usize; 2] = [2, 3];
+const NORMAL: [usize; 2] = [4, 5];
+const OWN: [&str; 6] = [
+    "BEGIN IMMEDIATE",
+    "COMMIT",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 1000",
+    "PRAGMA synchronous = NORMAL",
+    // While no commit waits for the disk, it does not matter that the file still grows.
+    "PRAGMA wal_autocheckpoint = 4000",
+];
+
+/// An open connection with its prepared statements.
+pub struct Session<'a> {
+    db: &'a Connection,
+    place: &'a Place,
+    script: &'a Script,
+    own: [Option<Statement<'a>>; OWN.len()],
+    prepared: Vec<Option<Statement<'a>>>,
+    full: bool,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(db: &'a Connection, place: &'a Place, script: &'a Script) -> Session<'a> {
+        let prepared = script.queries.iter().map(|_| None).collect();
+        Session { db, place, script, own: [const { None }; OWN.len()], prepared, full: true }
+    }
+
+    /// The answer to a request that only reads.
+    pub fn read(&mut self, request: &Request) -> Result<Answer, Trouble> {
+        let values = &request.values;
+        match &request.work {
+            Work::Query { query, exists } => {
+                let rows = self.rows(values, *query)?;
+                if let Some(exists) = exists
+                    && rows.is_empty()
+                    && self.rows(values, *exists)?.is_empty()
+                {
+                    return Ok(Answer::Missing);
+                }
+                Ok(Answer::Rows(rows))
+            }
+            Work::Follow { start, page } => {
+                let Some(row) = self.rows(values, *start)?.pop() else {
+                    return Ok(Answer::Missing);
+                };
+                let number = match row.first() {
+                    Some(Value::Int(number)) => Some(*number),
+                    _ => None,
+                };
+                self.follow(values, number, page)
+            }
+            Work::Change { .. } => Err(Trouble::about("internal", "a change among reads")),
+        }
+    }
+
+    /// The answers to requests that write, all in one transaction; where one cannot be done, none is.
+    pub fn write<'r>(
+        &mut self,
+        requests: impl Iterator<Item = &'r Request>,
+        power: bool,
+    ) -> Result<Vec<Answer>, Trouble> {
+        self.begin(power)?;
+        let done = requests.map(|request| self.change(request)).collect::<Result<Vec<_>, _>>();
+        let done = done.and_then(|answers| self.own(COMMIT).map(|()| answers));
+        if done.is_err() {
+            self.roll_back();
+        }
+        done
+    }
+
+    /// Ends the transaction, if there is one, without a trace.
+    pub fn roll_back(&self) {
+        if !self.db.is_autocommit() {
+            // The connection is given up anyway; the file's own journal undoes the rest.
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+    }
+
+    /// Takes the write lock: a transaction that reads first and writes later could not wait for it.
+    fn begin(&mut self, power: bool) -> Result<(), Trouble> {
+        if power != self.full {
+            for setting in if power { FULL } else { NORMAL } {
+                self.own(setting)?;
+            }
+            self.full = power;
+        }
+        self.own(BEGIN)
+    }
+
+    fn own(&mut self, which: usize) -> Result<(), Trouble> {
+        let (Some(slot), Some(text)) = (self.own.get_mut(which), OWN.get(which)) else {
+            return Err(Trouble::about("internal", "a statement that is not there"));
+        };
+        let statement = match slot {
+            Some(statement) => statement,
+            None => {
+                let (db, place) = (self.db, self.place);
+                slot.insert(place.patient(|| db.prepare(text))?)
+            }
+        };
+        self.place.patient(|| {
+            let mut rows = statement.raw_query();
+            while rows.next()?.is_some() {}
+            Ok(())
+        })
+    }
+
+    fn change(&mut self, request: &Request) -> Result<Answer, Trouble> {
+        let values = &request.values;
+        let Work::Change { guards, parts, then, otherwise, .. } = &request.work else {
+            return Err(Trouble::about("internal", "a read among changes"));
+        };
+        let mut open = guards.is_empty();
+        for guard in guards {
+            if self.execute(values, *guard)? > 0 {
+                open = true;
+                break;
+            }
+        }
+        if !open {
+            let found = otherwise.iter().map(|asked| self.rows(values, *asked));
+            return found.collect::<Result<Vec<_>, _>>().map(Answer::Refused);
+        }
+        let mut counts = vec![0; if guards.is_empty() { *parts } else { 0 }];
+        for (part, asked) in then {
+            let changed = self.execute(values, *asked)?;
+            if let Some(count) = counts.get_mut(*part) {
+                *count += changed;
+            }
+        }
+        Ok(if guards.is_empty() { Answer::Counts(counts) } else { Answer::Changed })
+    }
+
+    fn execute(&mut self, values: &Values, asked: Asked) -> Result<usize, Trouble> {
+        let place = self.place;
+        let statement = self.bound(values, asked)?;
+        place.patient(|| statement.raw_execute())
+    }
+
+    fn rows(&mut self, values: &Values, asked: Asked) -> Result<Vec<Row>, Trouble> {
+        let place = self.place;
+        let statement = self.bound(values, asked)?;
+        let columns = statement.column_count();
+        place.patient(|| {
+            let mut found = Vec::new();
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                let values = (0..columns).map(|column| row.get_ref(column).and_then(owned));
+                found.push(values.collect::<Result<Row, _>>()?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn follow(
+        &mut self,
+        values: &Values,
+        number: Option<i64>,
+        page: &Page,
+    ) -> Result<Answer, Trouble> {
+        let place = self.place;
+        let statement = self.bound_partly(values, page.back)?;
+        let parameter = page.back.count + 1;
+        let found = place.patient(|| back::follow(statement, parameter, number, page));
+        let found = found?.map_err(|what| Trouble::about("broken", what))?;
+        Ok(found.into_answer(page.joined))
+    }
+
+    /// A prepared statement with its values.
+    fn bound(&mut self, values: &Values, asked: Asked) -> Result<&mut Statement<'a>, Trouble> {
+        let statement = self.bound_partly(values, asked)?;
+        if statement.parameter_count() != asked.count {
+            return Err(Trouble::about("internal", "another number of values"));
+        }
+        Ok(statement)
+    }
+
+    fn bound_partly(
+        &mut self,
+        values: &Values,
+        asked: Asked,
+    ) -> Result<&mut Statement<'a>, Trouble> {
+        let (Some(slot), Some(text)) =
+            (self.prepared.get_mut(asked.statement), self.script.queries.get(asked.statement))
+        else {
+            return Err(Trouble::about("internal", "a statement that is not there"));
+        };
+        let statement = match slot {
+            Some(statement) => statement,
+            None => {
+                let (db, place) = (self.db, self.place);
+                slot.insert(place.patient(|| db.prepare(text))?)
+            }
+        };
+        values.bind(asked, statement)?;
+        Ok(statement)
+    }
+}
