@@ -1,4 +1,4 @@
-"""Progress while an execution runs: a live line on a terminal, now and then a plain one elsewhere."""
+"""Progress on the standard error: a live line on a terminal, now and then a plain one elsewhere."""
 
 import sys
 import time
@@ -75,3 +75,36 @@ class Progress:
             self._live.update(self._line())
         else:
             print(f"stepwell: {self._line().plain}", file=sys.stderr, flush=True)
+
+
+class Counting:
+    """Progress of a command that goes through executions: called with how many it has done, and their records."""
+
+    def __init__(self, what: str, quiet: bool) -> None:
+        self._what = what
+        self._quiet = quiet
+        self._said = time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if not self._quiet and sys.stderr.isatty():
+            self._live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+            self._live = None
+
+    def __call__(self, executions: int, records: int) -> None:
+        """Says so, now and then."""
+        now = time.monotonic()
+        if self._quiet or now - self._said < (0.1 if self._live is not None else _LINE_EVERY_S):
+            return
+        self._said = now
+        line = f"{self._what} {executions:,} executions, {records:,} records"
+        if self._live is not None:
+            self._live.update(Text(line))
+        else:
+            print(f"stepwell: {line}", file=sys.stderr, flush=True)

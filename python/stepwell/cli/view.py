@@ -1,13 +1,16 @@
 """What the commands print: tables and the timeline for people, JSON for programs."""
 
+import base64
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
+from .. import clock
 from ..failures import ExecutionError
 from ..runtime.core import Execution, Step
-from ..store import ExecutionRow
+from ..store import ExecutionRow, Record
 from .terminal import Console, Table, Text
 from .text import safe, size_of_time
 
@@ -35,11 +38,42 @@ def row_data(row: ExecutionRow) -> dict[str, Any]:
         "state": row.state,
         "wait_reason": row.wait_reason,
         "schema_version": row.schema_version,
+        "parent": row.parent_id,
         "version": row.version,
+        "head": row.head,
         "owner": row.owner,
+        "claims": row.claims,
         "created_at": row.created_at.isoformat(),
         "updated_at": row.updated_at.isoformat(),
+        "wake_at": None if row.wake_at_ns is None else clock.from_ns(row.wake_at_ns).isoformat(),
     }
+
+
+def record_json(record: Record) -> str:
+    """A record as it is stored: the same numbers and texts, in ASCII. One that is no JSON is shown in base 64."""
+    seq, at, kind, body = record
+    try:
+        text = body.decode()
+        json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        shown = {"seq": seq, "at": at, "kind": kind, "damaged": base64.b64encode(body).decode()}
+        return json.dumps(shown)
+    if text.isascii():
+        return text
+    return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def print_json_array(values: Iterable[str]) -> None:
+    """An array of JSON values, each on a line of its own."""
+    mark = "["
+    for value in values:
+        sys.stdout.write(mark + value)
+        mark = ",\n"
+    sys.stdout.write("[]\n" if mark == "[" else "]\n")
 
 
 def execution_data(execution: Execution) -> dict[str, Any]:
@@ -61,14 +95,18 @@ def execution_data(execution: Execution) -> dict[str, Any]:
         "input": execution.input,
         "output": execution.output,
         "error": _error(execution.error),
-        "steps": [_step_data(step) for step in execution.steps.values()],
+        "steps": [step_data(step) for step in execution.steps.values()],
     }
 
 
-def _step_data(step: Step) -> dict[str, Any]:
+def step_data(step: Step) -> dict[str, Any]:
+    """A step as JSON."""
     return {
         "id": step.id,
+        "parent": step.parent_step_id,
         "name": step.name,
+        "type": str(step.step_type),
+        "key": step.key,
         "place": step.place,
         "state": str(step.state),
         "attempt": step.attempt,
@@ -95,9 +133,9 @@ def print_rows(out: Console, rows: list[ExecutionRow]) -> None:
     for title in ("id", "state", "blueprint", "key", "records", "updated"):
         table.add_column(title, no_wrap=title == "id")
     for row in rows:
-        state = row.state if row.wait_reason is None else f"{row.state} ({row.wait_reason})"
+        state = safe(row.state if row.wait_reason is None else f"{row.state} ({row.wait_reason})")
         table.add_row(
-            row.id,
+            Text(safe(row.id)),
             Text(state, style=_COLOURS.get(row.state, "")),
             Text(safe(row.blueprint or "-")),
             Text(safe(row.key or "-")),
@@ -105,6 +143,49 @@ def print_rows(out: Console, rows: list[ExecutionRow]) -> None:
             f"{row.updated_at:%Y-%m-%d %H:%M:%S}",
         )
     out.print(table)
+
+
+def print_counts(out: Console, states: dict[str, int]) -> None:
+    """How many executions there are in each state."""
+    for state, count in states.items():
+        out.print(Text(f"{count:>10,} {safe(state)}", style=_COLOURS.get(state, "")))
+    out.print(Text(f"{sum(states.values()):>10,} in all"))
+
+
+def print_steps(out: Console, execution: Execution) -> None:
+    """The steps of an execution as a table."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "state", "name", "type", "attempt", "place", "took"):
+        table.add_column(title, no_wrap=title in ("id", "took"))
+    for step in execution.steps.values():
+        state = str(step.state)
+        took = "-" if step.duration_ms is None else size_of_time(step.duration_ms)
+        table.add_row(
+            step.id,
+            Text(state, style=_COLOURS.get(state, "")),
+            Text(safe(step.name)),
+            str(step.step_type),
+            str(step.attempt),
+            Text(safe(step.place or "-")),
+            took,
+        )
+    out.print(table)
+
+
+def print_records(out: Console, records: Iterable[Record]) -> None:
+    """Records, a line for each, cut to the width: `--json` and `--raw` have all of them."""
+    out.print(Text(f"{'seq':>8}  {'at':<23}  record"))
+    for seq, at, kind, body in records:
+        moment = f"{clock.from_ns(at):%Y-%m-%d %H:%M:%S.%f}"[:23]
+        start = f"{seq:>8}  {moment}  {safe(kind, 40)} "
+        out.print(Text(start + _fields(body, max(20, out.width - len(start)))), no_wrap=True, crop=False)
+
+
+def _fields(body: bytes, width: int) -> str:
+    """What a record says beside its place, its time and its kind."""
+    text = body[: 4 * width + 200].decode(errors="replace")
+    _, mark, rest = text.partition(',"kind":"')
+    return safe(rest.partition('"')[2].removeprefix(",").removesuffix("}") if mark else text, width)
 
 
 def print_execution(out: Console, execution: Execution) -> None:
