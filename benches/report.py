@@ -19,10 +19,12 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from results import SIZES, Results, Sheet, number, sheets
+from store_sheet import read as read_stores, sheet as store_sheet
 from targets import IN_BULK, ONE_BY_ONE
 
 DOCS = Path(__file__).parents[1] / "docs"
 NUMBERS, PAGE, PLOT = DOCS / "figures" / "bench.json", DOCS / "performance.md", DOCS / "figures" / "cost.svg"
+STORES = DOCS / "figures" / "stores.json"
 README = DOCS.parent / "README.md"
 SHORT = ("workload", "compared with", "native is", "pure is")
 """The columns of the table in the README, of the rows that have a target."""
@@ -71,6 +73,12 @@ def parts(results: Results) -> dict[str, str]:
         f"commit {machine['commit']}, {machine['date']}.\n"
     )
     return found
+
+
+def store_parts() -> dict[str, str]:
+    """The same of the run of the stores."""
+    kept = read_stores(STORES)
+    return {"stores": markdown(store_sheet(kept["found"])), "stores machine": kept["machine"]}
 
 
 def short(sheet: Sheet) -> str:
@@ -192,8 +200,11 @@ def main() -> int:
     given = parser.parse_args()
     results = Results.read(given.numbers)
     made = {
-        PAGE: filled(PAGE.read_text(encoding="utf-8"), parts(results)),
-        README: filled(README.read_text(encoding="utf-8"), {"short": short(sheets(results)["speed"])}),
+        PAGE: filled(PAGE.read_text(encoding="utf-8"), parts(results) | store_parts()),
+        README: filled(
+            README.read_text(encoding="utf-8"),
+            {"short": short(sheets(results)["speed"]), "stores": store_parts()["stores"]},
+        ),
     }
     drawn = plot(results)
     if not given.check:
