@@ -38,8 +38,15 @@ WORK = textwrap.dedent("""
     ids = [f"exec_{number}" for number in range(executions)]
     for ticket in [create(id) for id in ids]:
         ticket.wait()
-    os.write(2, b"begin")
-    asyncio.run(main())
+    if durability == "again":
+        durability = "process"
+        append("exec_0", 1).wait()
+        durability = "power"
+        os.write(2, b"begin")
+        append("exec_0", 1).wait()
+    else:
+        os.write(2, b"begin")
+        asyncio.run(main())
     os.write(2, b"end")
 """)
 
@@ -74,6 +81,12 @@ def test_many_at_once_share_their_syncs(tmp_path: Path, backend: str) -> None:
 def test_nobody_waits_for_the_disk_who_does_not_ask(tmp_path: Path) -> None:
     if "native" in BACKENDS:
         assert syncs(tmp_path / "runs.db", "native", "process", 1, 60) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_asked_again_with_more_is_taken_to_the_disk(tmp_path: Path, backend: str) -> None:
+    """It was in the file; that it is on the disk, too, is known only after a sync."""
+    assert syncs(tmp_path / "runs.db", backend, "again", 1, 1) >= 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -76,7 +76,7 @@ def test_everything_is_there_as_it_was(source: SqliteSource, path: Path, old: di
         store.close()
     assert in_sqlite(path, "PRAGMA user_version") == f"[({FORMAT},)]"
     assert in_sqlite(path, "PRAGMA integrity_check") == "[('ok',)]"
-    wanted = [("min_reader", FORMAT), ("min_writer", FORMAT)]
+    wanted = [("asked_again", 0), ("min_reader", FORMAT), ("min_writer", FORMAT)]
     assert in_sqlite(path, "SELECT * FROM meta ORDER BY name") == str(wanted)
 
 

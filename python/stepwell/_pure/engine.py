@@ -22,7 +22,7 @@ _Outcome = tuple[Ticket, Any, BaseException | None]
 
 
 class _Request:
-    __slots__ = ("power", "size", "ticket", "work", "writes")
+    __slots__ = ("guarded", "power", "size", "ticket", "work", "writes")
 
     def __init__(
         self,
@@ -31,12 +31,14 @@ class _Request:
         writes: bool,
         power: bool = True,
         size: int = 0,
+        guarded: bool = False,
     ) -> None:
         self.ticket = ticket
         self.work = work
         self.writes = writes
         self.power = power
         self.size = size
+        self.guarded = guarded
 
 
 class Engine:
@@ -146,7 +148,7 @@ class Engine:
         size += sum(_size(values) for _, values in (*guards, *otherwise))
         with self._asking:
             self._asked_bytes += size
-        self._queue.put(_Request(ticket, work, writes=True, power=power, size=size))
+        self._queue.put(_Request(ticket, work, writes=True, power=power, size=size, guarded=bool(guards)))
 
     def stop(self) -> None:
         """Ends the thread behind everything that was asked."""
@@ -273,6 +275,12 @@ def _write(connection: Connection, requests: list[_Request]) -> list[_Outcome]:
     connection.begin(full=any(request.power for request in requests))
     try:
         done: list[_Outcome] = [(request.ticket, request.work(connection), None) for request in requests]
+        if any(
+            request.power and request.guarded and outcome is not True
+            for request, (_, outcome, _) in zip(requests, done, strict=True)
+        ):
+            # What it found may not be on the disk yet, and a commit that changes nothing waits for none.
+            connection.change("touch", ())
         connection.commit()
     except BaseException:
         connection.rollback()

@@ -73,3 +73,4 @@ CREATE TABLE doomed (
   PRIMARY KEY (tenant, execution)
 ) STRICT, WITHOUT ROWID;
 UPDATE meta SET value = 2;
+INSERT INTO meta (name, value) VALUES ('asked_again', 0);

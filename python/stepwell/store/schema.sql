@@ -9,6 +9,9 @@ CREATE TABLE meta (
 -- The oldest format whose readers and writers may still use this file.
 INSERT INTO meta (name, value) VALUES ('min_reader', 2), ('min_writer', 2);
 
+-- How often something was asked again that was there already: this change takes it to the disk.
+INSERT INTO meta (name, value) VALUES ('asked_again', 0);
+
 -- One row for each execution: what can be asked without reading its journal. Times are UTC in ns.
 CREATE TABLE executions (
   tenant TEXT NOT NULL,

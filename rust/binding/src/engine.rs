@@ -42,8 +42,9 @@ impl Engine {
         let (names, queries): (Vec<String>, Vec<String>) = queries.into_iter().unzip();
         let numbers: HashMap<String, usize> =
             names.into_iter().enumerate().map(|(number, name)| (name, number)).collect();
-        let format = numbers.get("format").copied().unwrap_or(usize::MAX);
-        let script = Script { queries, format, schema, migrations };
+        let number = |name: &str| numbers.get(name).copied().unwrap_or(usize::MAX);
+        let (format, touch) = (number("format"), number("touch"));
+        let script = Script { queries, format, touch, schema, migrations };
         let busy = Duration::try_from_secs_f64(busy_seconds).unwrap_or(Duration::ZERO);
         let engine =
             stepwell_store::Engine::start(PathBuf::from(path), identity, script, busy, read_only)?;

@@ -22,6 +22,8 @@ pub struct Script {
     pub queries: Vec<String>,
     /// Which of them reads the limits of the format.
     pub format: usize,
+    /// Which of them makes a transaction that changed nothing else wait for the disk.
+    pub touch: usize,
     pub schema: Vec<String>,
     pub migrations: Vec<Vec<String>>,
 }

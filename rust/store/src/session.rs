@@ -144,12 +144,31 @@ impl<'a> Session<'a> {
         power: bool,
     ) -> Result<Vec<Answer>, Trouble> {
         self.begin(power)?;
-        let done = requests.map(|request| self.change(request)).collect::<Result<Vec<_>, _>>();
+        let done = self.changes(requests);
         let done = done.and_then(|answers| self.own(COMMIT).map(|()| answers));
         if done.is_err() {
             self.roll_back();
         }
         done
+    }
+
+    fn changes<'r>(
+        &mut self,
+        requests: impl Iterator<Item = &'r Request>,
+    ) -> Result<Vec<Answer>, Trouble> {
+        let mut answers = Vec::new();
+        let mut was_there = false;
+        for request in requests {
+            let answer = self.change(request)?;
+            was_there |= request.needs_power() && matches!(answer, Answer::Refused(_));
+            answers.push(answer);
+        }
+        if was_there {
+            // What it found may not be on the disk yet, and a commit that changes nothing waits for none.
+            let values = Values::default();
+            self.execute(&values, values.asked(self.script.touch, 0))?;
+        }
+        Ok(answers)
     }
 
     /// Ends the transaction, if there is one, without a trace.

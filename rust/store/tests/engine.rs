@@ -17,6 +17,7 @@ const MOVE: usize = 2;
 const ALL: usize = 3;
 const BACK: usize = 4;
 const LAST: usize = 5;
+const TOUCH: usize = 6;
 
 fn script() -> Script {
     let queries = [
@@ -26,6 +27,7 @@ fn script() -> Script {
         "SELECT number, body FROM items ORDER BY number",
         "SELECT number, previous, ?1 = 'mine', seq, body FROM items WHERE number <= ?2 ORDER BY number DESC",
         "SELECT max(number) FROM items",
+        "UPDATE meta SET value = value + 1 WHERE name = 'asked_again'",
     ];
     let schema = [
         "CREATE TABLE meta (name TEXT NOT NULL, value INTEGER NOT NULL) STRICT",
@@ -35,6 +37,7 @@ fn script() -> Script {
     Script {
         queries: queries.map(str::to_owned).into(),
         format: FORMAT,
+        touch: TOUCH,
         schema: schema.map(str::to_owned).into(),
         migrations: Vec::new(),
     }
