@@ -21,16 +21,16 @@ CLASSES = {
     "IdSource": (("ids", "IdSource"),),
     "Engine": (("engine", "Engine"),),
     "Ticket": (("ticket", "Ticket"),),
-    "Mailbox": (("ticket", "Mailbox"),),
+    "Appender": (("appending", "Appender"),),
 }
-SPECIAL = {f"__{name}__" for name in ("new", "init", "eq", "hash", "copy", "deepcopy", "reduce", "call")}
+SPECIAL = {
+    f"__{name}__" for name in ("new", "init", "eq", "hash", "copy", "deepcopy", "reduce", "call", "await")
+}
 HEAD = """# Made from `_pure/` by `tools/native_stub.py`; change that.
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self, TypeAlias, final
-
-from typing_extensions import disjoint_base
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -42,7 +42,7 @@ from .model import Attempt, StepSource
 from .steps import StepRange, Steps
 
 __all__ = [
-    "VERSION", "Engine", "Execution", "IdSource", "Mailbox", "Step", "SystemClock", "Ticket", "new_id",
+    "VERSION", "Appender", "Engine", "Execution", "IdSource", "Step", "SystemClock", "Ticket", "new_id",
 ]
 
 _Record: TypeAlias = tuple[int, int, str, bytes]
@@ -66,7 +66,7 @@ def members(node: ast.ClassDef) -> list[str]:
             item.body = [ast.Expr(ast.Constant(...))]
             if item.name == "__init__":
                 item.name = "__new__"
-                item.returns = ast.Name("Self" if node.name == "Ticket" else node.name)
+                item.returns = ast.Name(node.name)
                 item.args.args[0].arg = "cls"
             if item.name == "__new__" and node.name == "Step":
                 continue  # there is no constructor
@@ -81,7 +81,7 @@ def members(node: ast.ClassDef) -> list[str]:
 def source() -> str:
     lines = [HEAD]
     for name, parts in CLASSES.items():
-        lines += ["@disjoint_base" if name == "Ticket" else "@final", f"class {name}:"]
+        lines += ["@final", f"class {name}:"]
         for module, part in parts:
             for member in members(definition(module, part)):
                 lines += ["    " + line for line in member.splitlines()]

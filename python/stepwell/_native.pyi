@@ -1,10 +1,8 @@
 # Made from `_pure/` by `tools/native_stub.py`; change that.
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self, TypeAlias, final
-
-from typing_extensions import disjoint_base
 
 from . import model
 from ._pure import IdSource as _TwinSource
@@ -17,10 +15,10 @@ from .steps import StepRange, Steps
 
 __all__ = [
     "VERSION",
+    "Appender",
     "Engine",
     "Execution",
     "IdSource",
-    "Mailbox",
     "Step",
     "SystemClock",
     "Ticket",
@@ -324,17 +322,33 @@ class Engine:
     def before_fork(self) -> None: ...
     def after_fork(self) -> None: ...
 
-@disjoint_base
+@final
 class Ticket:
-    def __new__(cls, value: Any = None, finish: Callable[[Any], Any] | None = None) -> Self: ...
+    def __new__(cls, value: Any = None, finish: Callable[[Any], Any] | None = None) -> Ticket: ...
     @property
     def done(self) -> bool: ...
     def result(self) -> Any: ...
     def wait(self, timeout: float | None = None) -> Any: ...
-    def listen(self, mailbox: Mailbox, listener: Callable[[Any], object]) -> None: ...
-    def wake(self, mailbox: Mailbox, future: asyncio.Future[None]) -> None: ...
+    def then(self, loop: asyncio.AbstractEventLoop, listener: Callable[[Any], object]) -> None: ...
+    def __await__(self) -> Generator[Any, None, Any]: ...
 
 @final
-class Mailbox:
-    def __new__(cls, loop: asyncio.AbstractEventLoop) -> Mailbox: ...
-    def drain(self) -> None: ...
+class Appender:
+    def __new__(
+        cls,
+        engine: Engine,
+        tenant: str,
+        cut_bytes: int,
+        mark_every: int,
+        refused: Callable[[str, bytes, int, Any], Any],
+    ) -> Appender: ...
+    def append(
+        self,
+        execution_id: str,
+        expected_seq: int,
+        epoch: int,
+        action_id: bytes,
+        records: list[tuple[int, int, str, bytes]],
+        row: tuple[Any, ...],
+        power: bool,
+    ) -> Ticket | None: ...

@@ -8,12 +8,17 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from time import monotonic
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     import asyncio
+
+AT_ONCE: Final = 64
+"""How many are told in one turn of a loop, so that its other work is not held up."""
+LOOKING_SECONDS: Final = 0.0003
 
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
@@ -59,17 +64,45 @@ class Ticket:
         self._gate.release()
         return self.result()
 
-    def listen(self, mailbox: "Mailbox", listener: Callable[[Any], object]) -> None:
-        """Has `listener` called with this ticket on the loop of the mailbox, soon after the outcome is known."""
+    def then(self, loop: "asyncio.AbstractEventLoop", listener: Callable[[Any], object]) -> None:
+        """Has `listener` called on the loop with this ticket, soon after the outcome is known. From any thread."""
+        import asyncio
+
+        if asyncio._get_running_loop() is loop:
+            self._tell(_turn_of(loop).mailbox, listener)
+            return
+        try:  # what a loop watches is its own thread's to change
+            loop.call_soon_threadsafe(self.then, loop, listener)
+        except RuntimeError:  # the loop was closed: nobody is left to tell, and the outcome stands
+            pass
+
+    def _tell(self, mailbox: "Mailbox", listener: Callable[[Any], object]) -> None:
         with _lock:
             if not self._done:
                 self._listeners.append((mailbox, listener))
                 return
-        mailbox._post([(listener, self)])
+        mailbox.post([(listener, self)])
 
-    def wake(self, mailbox: "Mailbox", future: "asyncio.Future[None]") -> None:
-        """Has the wait of a future of that loop ended when the outcome is known, unless it has ended by then."""
-        self.listen(mailbox, lambda _: None if future.done() else future.set_result(None))
+    def __await__(self) -> Generator[Any, None, Any]:
+        if not self._done:
+            from asyncio import get_running_loop  # late: who waits in threads never loads it
+
+            loop = get_running_loop()
+            _, mailbox, waiting = _turn_of(loop)
+            waiting.append(None)
+            try:
+                # To wake a loop that sleeps takes as long as a small commit. One that waits for nothing else of the
+                # store turns round a little while instead, with whatever else it has to do.
+                until = monotonic() + LOOKING_SECONDS if len(waiting) == 1 else 0
+                while until and len(waiting) == 1 and not self._done and monotonic() < until:
+                    yield
+                if not self._done:
+                    known: asyncio.Future[None] = loop.create_future()
+                    self._tell(mailbox, lambda _: None if known.done() else known.set_result(None))
+                    yield from known
+            finally:
+                waiting.pop()
+        return self.result()
 
 
 class Mailbox:
@@ -81,32 +114,65 @@ class Mailbox:
         self._loop = weakref.ref(loop)
         self._calls: deque[tuple[Callable[[Any], object], Ticket]] = deque()
 
-    def _post(self, calls: "list[tuple[Callable[[Any], object], Ticket]]") -> None:
+    def post(self, calls: "list[tuple[Callable[[Any], object], Ticket]]") -> None:
         """Has these made on the loop. From any thread."""
         self._calls.extend(calls)
         loop = self._loop()
         if loop is not None:
             try:
-                loop.call_soon_threadsafe(self.drain)
+                loop.call_soon_threadsafe(self._drain)
             except (
                 RuntimeError
             ):  # the loop was closed meanwhile: nobody is left to tell, and the outcome stands
                 pass
 
-    def drain(self) -> None:
+    def _drain(self) -> None:
         """Tells some of those who wait, and has itself called again where there are more."""
-        for _ in range(AT_ONCE):
-            try:
-                listener, ticket = self._calls.popleft()
-            except IndexError:
-                return
-            try:
-                listener(ticket)
-            except Exception as error:  # noqa: BLE001 - others wait behind it
-                _drop(error, listener)
-        loop = self._loop()
-        if self._calls and loop is not None:
-            loop.call_soon(self.drain)
+        try:
+            for _ in range(AT_ONCE):
+                try:
+                    listener, ticket = self._calls.popleft()
+                except IndexError:
+                    return
+                try:
+                    listener(ticket)
+                except Exception as error:  # noqa: BLE001 - others wait behind it
+                    _drop(error, listener)
+        finally:
+            loop = self._loop()
+            if self._calls and loop is not None:
+                loop.call_soon(self._drain)
+
+
+class _Turn(NamedTuple):
+    """What a loop has: its mailbox, and in a list how many wait on it."""
+
+    loop: Callable[[], Any]
+    mailbox: Mailbox
+    waiting: list[None]
+
+
+class _Latest(threading.local):
+    """The loop that last waited in this thread."""
+
+    turn: _Turn | None = None
+
+
+_turns: "weakref.WeakKeyDictionary[Any, _Turn]" = weakref.WeakKeyDictionary()
+_latest = _Latest()
+_making = threading.Lock()
+
+
+def _turn_of(loop: "asyncio.AbstractEventLoop") -> _Turn:
+    known = _latest.turn
+    if known is not None and known.loop() is loop:
+        return known
+    with _making:
+        found = _turns.get(loop)
+        if found is None:
+            found = _turns[loop] = _Turn(weakref.ref(loop), Mailbox(loop), [])
+    _latest.turn = found
+    return found
 
 
 def settle(outcomes: "Iterable[tuple[Ticket, Any, BaseException | None]]") -> None:
@@ -120,7 +186,7 @@ def settle(outcomes: "Iterable[tuple[Ticket, Any, BaseException | None]]") -> No
         for mailbox, listener in listeners:
             calls.setdefault(mailbox, []).append((listener, ticket))
     for mailbox, made in calls.items():
-        mailbox._post(made)
+        mailbox.post(made)
 
 
 def _drop(error: Exception, listener: object) -> None:
@@ -133,7 +199,3 @@ def _drop(error: Exception, listener: object) -> None:
         object=listener,
     )
     sys.unraisablehook(what)
-
-
-AT_ONCE = 64
-"""How many are told in one turn of a loop, so that its other work is not held up."""

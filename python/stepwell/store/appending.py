@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 
 from .. import journal
 from .cutting import CUT_BYTES, cut
-from .protocol import Record, check_head
+from .protocol import Record, check_head, conflict, not_found
 
 MARK_EVERY: Final = 1_024
 """Every so many records of an execution there is one that can be found directly."""
@@ -14,6 +14,16 @@ Changes: TypeAlias = list[tuple[str, list[tuple[Any, ...]]]]
 """Statements by their names, each with the rows of values that it is run for."""
 
 _bytes = bytes.fromhex
+
+
+def refused(execution_id: str, action_id: bytes, last: int, answers: list[list[tuple[Any, ...]]]) -> int:
+    """What it means that no guard let an append happen: the last seq where it was done before, else raises."""
+    mine, fence = answers
+    if not fence:
+        raise not_found(execution_id)
+    if mine == [(action_id,)]:
+        return last
+    raise conflict(execution_id)
 
 
 def written(

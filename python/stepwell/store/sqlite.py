@@ -6,12 +6,14 @@ An engine, native or pure, carries the statements out: one thread for each file,
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from .. import _backend, errors, model
 from ..trouble import store_failure
 from . import protocol, rows
-from .appending import MARK_EVERY, Changes, written
+from .appending import MARK_EVERY, Changes, refused, written
+from .cutting import CUT_BYTES
 from .files import OpenFile, close_file, open_file, unfinished
 from .protocol import (
     Deliveries,
@@ -101,6 +103,7 @@ class SqliteStore:
         self._opened = opened
         self._engine = opened.engine
         self._ticket = opened.parts.ticket
+        self._appender = opened.parts.appender(opened.engine, tenant, CUT_BYTES, MARK_EVERY, refused)
         self._tenant = tenant
         self._closed = False
 
@@ -124,6 +127,13 @@ class SqliteStore:
         engine = self._engine
         if engine.waiting >= MAX_WAITING or engine.waiting_bytes >= MAX_WAITING_BYTES:
             raise store_failure("crowded", self.path, str(engine.waiting))
+
+    def _check_change(self, durability: Durability) -> None:
+        self._check()
+        if durability != "power":
+            protocol.check_durability(durability)
+        if self._opened.read_only:
+            raise errors.StoreReadOnly(f"{self.path} was opened for reading only")
 
     def _query(
         self, finish: Callable[[Any], T], name: str, *values: Any, exists: str | None = None
@@ -157,11 +167,7 @@ class SqliteStore:
         otherwise: _Asked,
         durability: Durability = "power",
     ) -> Ticket[Any]:
-        self._check()
-        if durability != "power":
-            protocol.check_durability(durability)
-        if self._opened.read_only:
-            raise errors.StoreReadOnly(f"{self.path} was opened for reading only")
+        self._check_change(durability)
         ticket = self._ticket(value, finish)
         try:
             self._engine.change(ticket, durability == "power", guards, then, otherwise)
@@ -224,6 +230,12 @@ class SqliteStore:
         taken: Sequence[str] = (),
     ) -> Ticket[int]:
         """See `Store.append`."""
+        self._check_change(durability)
+        if not taken:
+            power = durability == "power"
+            asked = self._appender.append(execution_id, expected_seq, epoch, action_id, records, row, power)
+            if asked is not None:
+                return asked  # type: ignore[no-any-return]
         protocol.check_records(expected_seq, records)
         tenant, last = self._tenant, records[-1][0]
         state, wait_reason, head, wake_at, progress = row
@@ -243,15 +255,7 @@ class SqliteStore:
         )
         guards = [("advance_same", values), ("advance", values)]
         otherwise = [("action_id", (tenant, execution_id, last)), ("fence", (tenant, execution_id))]
-
-        def known(answers: list[list[tuple[Any, ...]]]) -> int:
-            mine, fence = answers
-            if not fence:
-                raise protocol.not_found(execution_id)
-            if mine == [(action_id,)]:
-                return last
-            raise protocol.conflict(execution_id)
-
+        known = partial(refused, execution_id, action_id, last)
         then = written(tenant, execution_id, action_id, records, head)
         if taken:
             then.append(("take", [(last, tenant, execution_id, each) for each in taken]))

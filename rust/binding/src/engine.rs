@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
-use stepwell_store::{Asked, Page, Request, Script, Values, Work};
+use stepwell_store::{Asked, Change, Page, Request, Script, Values, Work};
 
 use crate::bridge::refuse;
 use crate::ticket::{Ticket, Waiting};
@@ -74,7 +74,7 @@ impl Engine {
         let mut all = Values::default();
         let query = self.asked(&mut all, name, values)?;
         let exists = exists.map(|exists| self.named(&mut all, exists)).transpose()?;
-        self.ask(ticket, all, Work::Query { query, exists });
+        self.ask(ticket.get(), all, Work::Query { query, exists });
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl Engine {
         let start = self.named(&mut all, start)?;
         let back = self.named(&mut all, back)?;
         let page = Page { back, after, most_rows, most_bytes, joined };
-        self.ask(ticket, all, Work::Follow { start, page });
+        self.ask(ticket.get(), all, Work::Follow { start, page });
         Ok(())
     }
 
@@ -116,21 +116,22 @@ impl Engine {
         otherwise: &Bound<'_, PyList>,
     ) -> PyResult<()> {
         let mut all = Values::with_room(ROOM_VALUES, ROOM_BYTES);
-        let guards = self.each(&mut all, guards)?;
-        let otherwise = self.each(&mut all, otherwise)?;
-        let mut work = Vec::with_capacity(then.len() + 1);
-        for (number, part) in then.iter().enumerate() {
+        let mut change = Change::with_room(guards.len() + then.len() + otherwise.len());
+        for guard in self.each(&mut all, guards)? {
+            change.guard(guard);
+        }
+        for part in then.iter() {
             let (name, rows) = pair::<PyList>(&part)?;
             let statement = self.number(&name)?;
             for row in rows.iter() {
-                work.push((number, asked(&mut all, statement, row.cast::<PyTuple>()?)?));
+                change.then(asked(&mut all, statement, row.cast::<PyTuple>()?)?);
             }
+            change.end_part();
         }
-        self.ask(
-            ticket,
-            all,
-            Work::Change { power, guards, parts: then.len(), then: work, otherwise },
-        );
+        for query in self.each(&mut all, otherwise)? {
+            change.otherwise(query);
+        }
+        self.ask(ticket.get(), all, Work::Change { power, change });
         Ok(())
     }
 
@@ -150,15 +151,20 @@ impl Engine {
 }
 
 impl Engine {
-    fn ask(&self, ticket: &Bound<'_, Ticket>, values: Values, work: Work) {
-        let slot = ticket.get().slot();
+    pub fn ask(&self, ticket: &Ticket, values: Values, work: Work) {
+        let slot = ticket.slot();
         slot.belongs_to(&self.path);
         self.engine.ask(Request { values, work }, Waiting(slot));
     }
 
+    /// The number of a statement.
+    pub fn numbered(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
+        let found = self.numbers.get(name).copied();
+        found.ok_or_else(|| refuse(py, "internal", ("a statement that is not there",)))
+    }
+
     fn number(&self, name: &Bound<'_, PyString>) -> PyResult<usize> {
-        let found = self.numbers.get(name.to_str()?).copied();
-        found.ok_or_else(|| refuse(name.py(), "internal", ("a statement that is not there",)))
+        self.numbered(name.py(), name.to_str()?)
     }
 
     fn asked(

@@ -1,7 +1,9 @@
 //! `stepwell._native`: the kernel for CPython. A thin layer: arguments in, the core's answer out, no logic of its own.
 
 mod actions;
+mod appending;
 mod arrow;
+mod awaiting;
 mod bridge;
 mod bulk;
 mod clock;
@@ -35,7 +37,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ids::IdSource>()?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<ticket::Ticket>()?;
-    module.add_class::<mailbox::Mailbox>()?;
+    module.add_class::<appending::Appender>()?;
     module.add("new_id", Py::new(py, ids::IdSource::process())?)?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {

@@ -4,11 +4,13 @@
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use pyo3::exceptions::PyNotImplementedError;
-use pyo3::intern;
+use pyo3::exceptions::{PyException, PyNotImplementedError};
 use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+
+use crate::awaiting::Await;
 
 /// How many are told in one turn of a loop, so that its other work is not held up.
 const AT_ONCE: usize = 64;
@@ -17,29 +19,25 @@ const AT_ONCE: usize = 64;
 pub enum Call {
     /// To call a listener with the ticket.
     Tell(Py<PyAny>, Py<PyAny>),
-    /// To end the wait of a future.
-    Wake(Py<PyAny>),
+    /// To go on with what waits.
+    Resume(Py<Await>),
 }
 
 impl Call {
-    fn make(self, py: Python<'_>) {
-        let made = match &self {
-            Call::Tell(listener, ticket) => listener.call1(py, (ticket,)).map(drop),
-            Call::Wake(future) => wake(future.bind(py)),
+    /// What is raised is reported, as Python does with errors that nobody can be told of, unless it ends the loop.
+    fn make(self, py: Python<'_>) -> PyResult<()> {
+        let (made, about) = match self {
+            Call::Tell(listener, ticket) => (listener.call1(py, (ticket,)).map(drop), listener),
+            Call::Resume(wait) => (Await::resume(wait.bind(py)), wait.into_any()),
         };
-        if let Err(error) = made {
-            let (Call::Tell(about, _) | Call::Wake(about)) = &self;
-            error.write_unraisable(py, Some(about.bind(py)));
+        match made {
+            Err(error) if error.is_instance_of::<PyException>(py) => {
+                error.write_unraisable(py, Some(about.bind(py)));
+                Ok(())
+            }
+            made => made,
         }
     }
-}
-
-fn wake(future: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = future.py();
-    if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-        future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-    }
-    Ok(())
 }
 
 /// The side of a mailbox that threads of stores know.
@@ -51,8 +49,16 @@ pub struct Post {
 }
 
 impl Post {
-    pub fn put(&self, call: Call) {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push_back(call);
+    fn calls(&self) -> MutexGuard<'_, VecDeque<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn put(&self, calls: impl IntoIterator<Item = Call>) {
+        self.calls().extend(calls);
+    }
+
+    fn take(&self) -> Option<Call> {
+        self.calls().pop_front()
     }
 
     /// Wakes the loop, once for all that was put.
@@ -71,45 +77,71 @@ pub struct Mailbox {
     reader: PipeReader,
     /// A weak reference to the loop, where it cannot watch a pipe: then a thread does.
     by_hand: OnceLock<Py<PyAny>>,
+    /// As many hold it, beside the mailbox, as wait on the loop.
+    waiting: Arc<()>,
+}
+
+/// The mailboxes of the loops that wait for stores, few at any time.
+static MAILBOXES: Mutex<Vec<(Py<PyWeakrefReference>, Py<Mailbox>)>> = Mutex::new(Vec::new());
+
+fn mailboxes() -> MutexGuard<'static, Vec<(Py<PyWeakrefReference>, Py<Mailbox>)>> {
+    MAILBOXES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mailbox {
-    pub fn post(&self) -> &Arc<Post> {
-        &self.post
-    }
-
-    /// Some of the calls, and whether there are more.
-    fn take(&self) -> (Vec<Call>, bool) {
-        let mut calls = self.post.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = calls.len().min(AT_ONCE);
-        let taken = calls.drain(..count).collect();
-        let was_armed = calls.is_empty() && self.post.armed.swap(false, Ordering::AcqRel);
-        if was_armed && self.by_hand.get().is_none() {
-            // There is a byte, or one is just coming: whoever armed it writes it at once.
-            let _ = (&self.reader).read(&mut [0]);
+    /// That of this loop, which runs in this thread.
+    pub fn of(target: &Bound<'_, PyAny>) -> PyResult<Py<Mailbox>> {
+        let py = target.py();
+        let is_it = |weak: &Py<PyWeakrefReference>| {
+            weak.bind(py).upgrade().is_some_and(|found| found.is(target))
+        };
+        let known =
+            mailboxes().iter().find(|(weak, _)| is_it(weak)).map(|each| each.1.clone_ref(py));
+        match known {
+            Some(mailbox) => Ok(mailbox),
+            None => Mailbox::make(target),
         }
-        (taken, !calls.is_empty())
     }
-}
 
-#[pymethods]
-impl Mailbox {
-    #[new]
-    fn new(r#loop: &Bound<'_, PyAny>) -> PyResult<Py<Mailbox>> {
-        let py = r#loop.py();
+    /// A new one, and those of loops that are gone are let go.
+    fn make(target: &Bound<'_, PyAny>) -> PyResult<Py<Mailbox>> {
+        let py = target.py();
+        let made = Mailbox::watching(target)?;
+        let weak = PyWeakrefReference::new(target)?.unbind();
+        let known: Vec<_> = mailboxes().iter().map(|(weak, _)| weak.clone_ref(py)).collect();
+        let is_over = |weak: &Py<PyWeakrefReference>| match weak.bind(py).upgrade() {
+            Some(found) => found
+                .call_method0("is_closed")
+                .is_ok_and(|closed| closed.is_truthy().unwrap_or(false)),
+            None => true,
+        };
+        let over: Vec<_> = known.into_iter().filter(is_over).collect();
+        let mut all = mailboxes();
+        let (gone, mut kept): (Vec<_>, Vec<_>) =
+            all.drain(..).partition(|(weak, _)| over.iter().any(|each| each.is(weak)));
+        kept.push((weak, made.clone_ref(py)));
+        *all = kept;
+        drop(all);
+        drop(gone); // whatever is in there may run when it goes
+        Ok(made)
+    }
+
+    fn watching(target: &Bound<'_, PyAny>) -> PyResult<Py<Mailbox>> {
+        let py = target.py();
         let (reader, writer) = std::io::pipe()?;
         let post =
             Arc::new(Post { calls: Mutex::default(), armed: AtomicBool::new(false), writer });
-        let mailbox = Py::new(py, Mailbox { post, reader, by_hand: OnceLock::new() })?;
+        let made = Mailbox { post, reader, by_hand: OnceLock::new(), waiting: Arc::default() };
+        let mailbox = Py::new(py, made)?;
         let drain = mailbox.getattr(py, "drain")?;
-        match watch(r#loop, &mailbox.get().reader, &drain) {
+        match watch(target, &mailbox.get().reader, &drain) {
             Ok(()) => Ok(mailbox),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
-                let weak = py.import("weakref")?.call_method1("ref", (r#loop,))?.unbind();
+                let weak = PyWeakrefReference::new(target)?.unbind().into_any();
                 // It was just made, so nothing is in there.
                 let _ = mailbox.get().by_hand.set(weak.clone_ref(py));
                 let reader = mailbox.get().reader.try_clone()?;
-                let weakly = py.import("weakref")?.call_method1("ref", (&mailbox,))?.unbind();
+                let weakly = PyWeakrefReference::new(mailbox.bind(py))?.unbind().into_any();
                 std::thread::Builder::new()
                     .name("stepwell-mailbox".to_owned())
                     .spawn(move || carry(&reader, &weak, &weakly))?;
@@ -119,21 +151,55 @@ impl Mailbox {
         }
     }
 
+    pub fn post(&self) -> &Arc<Post> {
+        &self.post
+    }
+
+    /// What one holds who waits on the loop.
+    pub fn joined(&self) -> Arc<()> {
+        Arc::clone(&self.waiting)
+    }
+
+    /// Whether at most one waits on the loop.
+    pub fn is_quiet(&self) -> bool {
+        Arc::strong_count(&self.waiting) <= 2
+    }
+
+    /// Takes the byte out of the pipe when nothing is left; whether there is more.
+    fn rest(&self) -> bool {
+        let calls = self.post.calls();
+        let was_armed = calls.is_empty() && self.post.armed.swap(false, Ordering::AcqRel);
+        if was_armed && self.by_hand.get().is_none() {
+            // There is a byte, or one is just coming: whoever armed it writes it at once.
+            let _ = (&self.reader).read(&mut [0]);
+        }
+        !calls.is_empty()
+    }
+}
+
+#[pymethods]
+impl Mailbox {
     /// Tells some of those who wait, and has itself called again where there are more.
     fn drain(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let mailbox = slf.get();
-        let (calls, more) = mailbox.take();
+        let mut made = Ok(());
+        // One by one: whatever they do, the others are still there to be told.
+        for _ in 0..AT_ONCE {
+            let Some(call) = mailbox.post.take() else { break };
+            made = call.make(py);
+            if made.is_err() {
+                break;
+            }
+        }
+        let more = mailbox.rest();
         if let Some(weak) = mailbox.by_hand.get().filter(|_| more) {
             let target = weak.call0(py)?;
             if !target.is_none(py) {
                 target.call_method1(py, "call_soon", (slf.getattr("drain")?,))?;
             }
         }
-        for call in calls {
-            call.make(py);
-        }
-        Ok(())
+        made
     }
 }
 

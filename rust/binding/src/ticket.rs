@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 use stepwell_store::{Answer, Row, Value, Waiter};
 
+use crate::awaiting::Await;
 use crate::bridge::Import;
 use crate::mailbox::{Call, Mailbox, Post};
 
@@ -18,11 +19,22 @@ const LOOKING: Duration = Duration::from_micros(300);
 
 static FAILURE: Import = Import::new("stepwell.trouble", "store_failure");
 static NOT_DONE: Import = Import::new("stepwell.trouble", "not_done");
+static RUNNING: Import = Import::new("asyncio", "_get_running_loop");
+
+/// An answer, and most are this one: it is no memory that goes from thread to thread.
+#[derive(Clone)]
+enum Known {
+    Changed,
+    Other(Arc<Answer>),
+}
 
 #[derive(Default)]
 struct State {
-    answer: Option<Arc<Answer>>,
-    listeners: Vec<(Arc<Post>, Call)>,
+    known: Option<Known>,
+    listener: Option<(Arc<Post>, Call)>,
+    more: Vec<(Arc<Post>, Call)>,
+    /// How many threads sleep until it is known.
+    sleeping: usize,
 }
 
 /// One request's outcome, as the thread of the store knows it.
@@ -44,6 +56,39 @@ impl Slot {
         // A ticket is used for one request; of a second one this stays.
         let _ = self.path.set(Arc::clone(path));
     }
+
+    /// Makes the answer known, and has told those who are to be.
+    fn settle(&self, answer: Answer, mail: &mut Mail) {
+        let mut state = self.state();
+        state.known = Some(match answer {
+            Answer::Changed => Known::Changed,
+            other => Known::Other(Arc::new(other)),
+        });
+        let first = state.listener.take();
+        let more = std::mem::take(&mut state.more);
+        let sleeping = state.sleeping;
+        drop(state);
+        self.done.store(true, Ordering::Release);
+        if sleeping > 0 {
+            self.known.notify_all();
+        }
+        for (post, call) in first.into_iter().chain(more) {
+            mail.add(post, call);
+        }
+    }
+}
+
+/// What goes to the mailboxes of loops: together, as far as it is for the same one.
+#[derive(Default)]
+struct Mail(Vec<(Arc<Post>, Vec<Call>)>);
+
+impl Mail {
+    fn add(&mut self, post: Arc<Post>, call: Call) {
+        match self.0.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &post)) {
+            Some((_, calls)) => calls.push(call),
+            None => self.0.push((post, vec![call])),
+        }
+    }
 }
 
 /// A slot to be filled by an engine.
@@ -51,40 +96,30 @@ pub struct Waiting(pub Arc<Slot>);
 
 impl Waiter for Waiting {
     fn settle(answers: Vec<(Waiting, Answer)>) {
-        let mut posts: Vec<Arc<Post>> = Vec::new();
+        let mut mail = Mail::default();
         for (Waiting(slot), answer) in answers {
-            let mut state = slot.state();
-            state.answer = Some(Arc::new(answer));
-            let listeners = std::mem::take(&mut state.listeners);
-            drop(state);
-            slot.done.store(true, Ordering::Release);
-            slot.known.notify_all();
-            for (post, call) in listeners {
-                post.put(call);
-                if !posts.iter().any(|known| Arc::ptr_eq(known, &post)) {
-                    posts.push(post);
-                }
-            }
+            slot.settle(answer, &mut mail);
         }
-        for post in posts {
+        for (post, calls) in mail.0 {
+            post.put(calls);
             post.ring();
         }
     }
 }
 
-/// One request's outcome, to come.
-#[pyclass(frozen, subclass, weakref, module = "stepwell._native")]
-pub struct Ticket {
-    slot: Arc<Slot>,
-    value: Py<PyAny>,
-    finish: Option<Py<PyAny>>,
+/// What an answer means to the one who asked.
+pub enum Meaning {
+    /// The value where nothing else is to be said, and what makes one of the rest.
+    Given(Py<PyAny>, Option<Py<PyAny>>),
+    /// The last seq of an append; and what is called with the execution, the action, that and the rest.
+    Appended { refused: Py<PyAny>, execution_id: Py<PyString>, action_id: Py<PyBytes>, last: i64 },
 }
 
-impl Ticket {
-    /// What the engine fills.
-    pub fn slot(&self) -> Arc<Slot> {
-        Arc::clone(&self.slot)
-    }
+/// One request's outcome, to come.
+#[pyclass(frozen, weakref, module = "stepwell._native")]
+pub struct Ticket {
+    slot: Arc<Slot>,
+    meaning: Meaning,
 }
 
 #[pymethods]
@@ -92,33 +127,35 @@ impl Ticket {
     #[new]
     #[pyo3(signature = (value = None, finish = None))]
     fn new(py: Python<'_>, value: Option<Py<PyAny>>, finish: Option<Py<PyAny>>) -> Ticket {
-        Ticket { slot: Arc::default(), value: value.unwrap_or_else(|| py.None()), finish }
+        Ticket::meaning(Meaning::Given(value.unwrap_or_else(|| py.None()), finish))
     }
 
     /// Whether the outcome is known.
     #[getter]
     fn done(&self) -> bool {
-        self.slot.done.load(Ordering::Acquire)
+        self.is_done()
     }
 
     /// The outcome of a finished request, or its error raised. Raises `ValidationError` before that.
-    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let answer = self.slot.state().answer.clone();
-        let Some(answer) = answer else {
-            return NOT_DONE.get(py)?.call0().map(Bound::unbind);
+    pub fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let known = self.slot.state().known.clone();
+        let answer = match known {
+            None => return NOT_DONE.get(py)?.call0().map(Bound::unbind),
+            Some(Known::Changed) => return Ok(self.value(py)),
+            Some(Known::Other(answer)) => answer,
         };
-        let outcome = match &*answer {
-            Answer::Changed => return Ok(self.value.clone_ref(py)),
-            Answer::Trouble(trouble) => {
-                let path = self.slot.path.get().map_or("", |path| path);
-                let words = (trouble.code, path, &trouble.detail, trouble.seconds);
-                return Err(PyErr::from_value(FAILURE.get(py)?.call1(words)?));
+        if let Answer::Trouble(trouble) = &*answer {
+            let path = self.slot.path.get().map_or("", |path| path);
+            let words = (trouble.code, path, &trouble.detail, trouble.seconds);
+            return Err(PyErr::from_value(FAILURE.get(py)?.call1(words)?));
+        }
+        let outcome = outcome(py, &answer)?;
+        match &self.meaning {
+            Meaning::Given(_, Some(finish)) => finish.call1(py, (outcome,)),
+            Meaning::Given(_, None) => Ok(self.value(py)),
+            Meaning::Appended { refused, execution_id, action_id, last } => {
+                refused.call1(py, (execution_id, action_id, *last, outcome))
             }
-            answer => outcome(py, answer)?,
-        };
-        match &self.finish {
-            Some(finish) => finish.call1(py, (outcome,)),
-            None => Ok(self.value.clone_ref(py)),
         }
     }
 
@@ -142,46 +179,90 @@ impl Ticket {
         self.result(py)
     }
 
-    /// Has `listener` called with this ticket on the loop of the mailbox, soon after the outcome is known.
-    fn listen(slf: &Bound<'_, Self>, mailbox: &Bound<'_, Mailbox>, listener: Py<PyAny>) {
-        let call = Call::Tell(listener, slf.clone().into_any().unbind());
-        slf.get().then(mailbox, call);
-    }
-
-    /// Has the wait of a future of that loop ended when the outcome is known, unless it has ended by then.
-    fn wake(&self, mailbox: &Bound<'_, Mailbox>, future: Py<PyAny>) {
-        self.then(mailbox, Call::Wake(future));
-    }
-}
-
-impl Ticket {
-    fn then(&self, mailbox: &Bound<'_, Mailbox>, call: Call) {
-        let post = mailbox.get().post();
-        let mut state = self.slot.state();
-        if state.answer.is_none() {
-            state.listeners.push((Arc::clone(post), call));
-            return;
+    /// Has `listener` called on the loop with this ticket, soon after the outcome is known. From any thread.
+    fn then(
+        slf: &Bound<'_, Self>,
+        r#loop: &Bound<'_, PyAny>,
+        listener: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        if RUNNING.get(py)?.call0()?.is(r#loop) {
+            let mailbox = Mailbox::of(r#loop)?;
+            let call = Call::Tell(listener.clone().unbind(), slf.clone().into_any().unbind());
+            let post = mailbox.get().post();
+            if let Some(call) = slf.get().tell(post, call) {
+                post.put([call]);
+                post.ring();
+            }
+            return Ok(());
         }
-        drop(state);
-        post.put(call);
-        post.ring();
+        // What a loop watches is its own thread's to change.
+        let asked =
+            r#loop.call_method1("call_soon_threadsafe", (slf.getattr("then")?, r#loop, listener));
+        match asked {
+            // The loop was closed: nobody is left to tell, and the outcome stands.
+            Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(()),
+            asked => asked.map(drop),
+        }
+    }
+
+    fn __await__(slf: Py<Self>) -> Await {
+        Await::new(slf)
     }
 }
 
 impl Ticket {
+    /// A ticket whose answer means this.
+    pub fn meaning(meaning: Meaning) -> Ticket {
+        Ticket { slot: Arc::default(), meaning }
+    }
+
+    /// What the engine fills.
+    pub fn slot(&self) -> Arc<Slot> {
+        Arc::clone(&self.slot)
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.slot.done.load(Ordering::Acquire)
+    }
+
+    /// Has the call made when the outcome is known; gives it back where it is known by now.
+    pub fn tell(&self, post: &Arc<Post>, call: Call) -> Option<Call> {
+        let mut state = self.slot.state();
+        if state.known.is_some() {
+            return Some(call);
+        }
+        let told = (Arc::clone(post), call);
+        if state.listener.is_none() {
+            state.listener = Some(told);
+        } else {
+            state.more.push(told);
+        }
+        None
+    }
+
+    fn value(&self, py: Python<'_>) -> Py<PyAny> {
+        match &self.meaning {
+            Meaning::Given(value, _) => value.clone_ref(py),
+            Meaning::Appended { last, .. } => PyInt::new(py, *last).into_any().unbind(),
+        }
+    }
+
     /// Looks for the outcome a little while.
     fn look(&self) -> bool {
-        stepwell_store::look(LOOKING, || self.slot.done.load(Ordering::Acquire).then_some(()))
-            .is_some()
+        stepwell_store::look(LOOKING, || self.is_done().then_some(())).is_some()
     }
 
     /// Whether the outcome is known, at once or soon.
     fn wait_a_while(&self, until: Option<Instant>) -> bool {
         let left = until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()));
-        let open = |state: &mut State| state.answer.is_none();
-        let waited =
-            self.slot.known.wait_timeout_while(self.slot.state(), left.min(PATIENCE), open);
-        waited.unwrap_or_else(PoisonError::into_inner).0.answer.is_some()
+        let mut state = self.slot.state();
+        state.sleeping += 1;
+        let open = |state: &mut State| state.known.is_none();
+        let waited = self.slot.known.wait_timeout_while(state, left.min(PATIENCE), open);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.sleeping -= 1;
+        state.known.is_some()
     }
 }
 

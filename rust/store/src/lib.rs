@@ -15,7 +15,7 @@ mod values;
 pub use back::Texts;
 pub use connection::Script;
 pub use engine::{Engine, Job, Waiter, look};
-pub use session::{Answer, Page, Request, Work};
+pub use session::{Answer, Change, Page, Request, Work};
 pub use trouble::Trouble;
 pub use values::{Asked, Values};
 

@@ -17,19 +17,68 @@ pub struct Request {
 
 pub enum Work {
     /// The rows of a query. Where there are none, and none of `exists` either, they are missing.
-    Query { query: Asked, exists: Option<Asked> },
+    Query {
+        query: Asked,
+        exists: Option<Asked>,
+    },
     /// The first records after a seq, found by going back from the one that `start` names.
-    Follow { start: Asked, page: Page },
-    /// The first of the guards that changes a row lets all of `then` happen. Where none does, nothing happens, and the
-    /// answer is the rows of `otherwise`. Without guards everything happens.
+    Follow {
+        start: Asked,
+        page: Page,
+    },
     Change {
         power: bool,
-        guards: Vec<Asked>,
-        /// Which part of what is asked for each, and the statements of all parts.
-        parts: usize,
-        then: Vec<(usize, Asked)>,
-        otherwise: Vec<Asked>,
+        change: Change,
     },
+}
+
+/// The first of the guards that changes a row lets all of `then` happen. Where none does, nothing happens, and the
+/// answer is the rows of `otherwise`. Without guards everything happens.
+#[derive(Default)]
+pub struct Change {
+    /// All statements one behind the other: one piece of memory, as requests go from thread to thread.
+    asked: Vec<Asked>,
+    guards: usize,
+    then: usize,
+    /// Where each part of `then` ends: it is counted what each of them changes.
+    parts: Vec<usize>,
+}
+
+impl Change {
+    pub fn with_room(statements: usize) -> Change {
+        Change { asked: Vec::with_capacity(statements), ..Change::default() }
+    }
+
+    /// Adds a guard. Guards come first.
+    pub fn guard(&mut self, asked: Asked) {
+        self.asked.push(asked);
+        self.guards += 1;
+    }
+
+    /// Adds a statement of `then`, behind the guards.
+    pub fn then(&mut self, asked: Asked) {
+        self.asked.push(asked);
+        self.then += 1;
+    }
+
+    /// Ends a part of `then`.
+    pub fn end_part(&mut self) {
+        if self.guards == 0 {
+            self.parts.push(self.then);
+        }
+    }
+
+    /// Adds a query of `otherwise`, behind everything else.
+    pub fn otherwise(&mut self, asked: Asked) {
+        self.asked.push(asked);
+    }
+
+    /// The guards, then what follows, then what is asked otherwise.
+    fn split(&self) -> Option<(&[Asked], &[Asked], &[Asked])> {
+        let (guards, rest) = self.asked.split_at_checked(self.guards)?;
+        let (then, otherwise) = rest.split_at_checked(self.then)?;
+        Some((guards, then, otherwise))
+    }
 }
 
 /// Which records are wanted, and in what form.
@@ -210,8 +259,11 @@ impl<'a> Session<'a> {
 
     fn change(&mut self, request: &Request) -> Result<Answer, Trouble> {
         let values = &request.values;
-        let Work::Change { guards, parts, then, otherwise, .. } = &request.work else {
+        let Work::Change { change, .. } = &request.work else {
             return Err(Trouble::about("internal", "a read among changes"));
+        };
+        let Some((guards, then, otherwise)) = change.split() else {
+            return Err(Trouble::about("internal", "a change that is not whole"));
         };
         let mut open = guards.is_empty();
         for guard in guards {
@@ -224,14 +276,23 @@ impl<'a> Session<'a> {
             let found = otherwise.iter().map(|asked| self.rows(values, *asked));
             return found.collect::<Result<Vec<_>, _>>().map(Answer::Refused);
         }
-        let mut counts = vec![0; if guards.is_empty() { *parts } else { 0 }];
-        for (part, asked) in then {
-            let changed = self.execute(values, *asked)?;
-            if let Some(count) = counts.get_mut(*part) {
-                *count += changed;
+        if !guards.is_empty() {
+            for asked in then {
+                self.execute(values, *asked)?;
             }
+            return Ok(Answer::Changed);
         }
-        Ok(if guards.is_empty() { Answer::Counts(counts) } else { Answer::Changed })
+        let mut counts = Vec::with_capacity(change.parts.len());
+        let mut start = 0;
+        for end in &change.parts {
+            let mut count = 0;
+            for asked in then.get(start..*end).unwrap_or_default() {
+                count += self.execute(values, *asked)?;
+            }
+            counts.push(count);
+            start = *end;
+        }
+        Ok(Answer::Counts(counts))
     }
 
     fn execute(&mut self, values: &Values, asked: Asked) -> Result<usize, Trouble> {

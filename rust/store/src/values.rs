@@ -73,6 +73,11 @@ impl Values {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// One of the values once more, by its place: its bytes are shared.
+    pub fn again(&mut self, place: usize) {
+        self.given.push(self.given.get(place).copied().unwrap_or(Given::Null));
+    }
+
     /// Binds the values of a statement, from its first parameter on.
     pub fn bind(&self, asked: Asked, statement: &mut Statement<'_>) -> Result<(), Trouble> {
         let given = self.given.get(asked.first..asked.first + asked.count).unwrap_or_default();

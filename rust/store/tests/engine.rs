@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use stepwell_store::{
-    Answer, Asked, Engine, Page, Request, Script, Value, Values, Waiter, Work, library_number,
+    Answer, Asked, Change, Engine, Page, Request, Script, Value, Values, Waiter, Work,
+    library_number,
 };
 
 const FORMAT: usize = 0;
@@ -116,9 +117,12 @@ fn ask(engine: &Engine<To>, values: Values, work: Work) -> Receiver<Answer> {
 
 fn change(engine: &Engine<To>, numbers: &[i64]) -> Receiver<Answer> {
     let mut values = Values::default();
-    let then = numbers.iter().map(|number| (0, put(&mut values, *number))).collect();
-    let work = Work::Change { power: true, guards: vec![], parts: 1, then, otherwise: vec![] };
-    ask(engine, values, work)
+    let mut change = Change::default();
+    for number in numbers {
+        change.then(put(&mut values, *number));
+    }
+    change.end_part();
+    ask(engine, values, Work::Change { power: true, change })
 }
 
 fn rows(engine: &Engine<To>) -> Vec<Vec<Value>> {
@@ -159,13 +163,15 @@ fn a_guard_that_changes_nothing_lets_nothing_happen() {
     change(&engine, &[1]).recv().expect("an answer");
     for (number, opens) in [(7, false), (1, true)] {
         let mut values = Values::default();
-        let guards = vec![asked(&mut values, MOVE, |values| {
+        let mut change = Change::default();
+        change.guard(asked(&mut values, MOVE, |values| {
             values.int(number);
             values.blob(b"moved");
-        })];
-        let then = vec![(0, put(&mut values, 2))];
-        let otherwise = vec![asked(&mut values, ALL, |_| {})];
-        let work = Work::Change { power: false, guards, parts: 1, then, otherwise };
+        }));
+        change.then(put(&mut values, 2));
+        change.end_part();
+        change.otherwise(asked(&mut values, ALL, |_| {}));
+        let work = Work::Change { power: false, change };
         let answer = ask(&engine, values, work).recv().expect("an answer");
         assert_eq!(matches!(answer, Answer::Changed), opens, "{answer:?}");
         assert_eq!(matches!(answer, Answer::Refused(_)), !opens, "{answer:?}");
