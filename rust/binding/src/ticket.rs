@@ -73,21 +73,18 @@ impl Slot {
             self.known.notify_all();
         }
         for (post, call) in first.into_iter().chain(more) {
-            mail.add(post, call);
+            add(mail, post, call);
         }
     }
 }
 
 /// What goes to the mailboxes of loops: together, as far as it is for the same one.
-#[derive(Default)]
-struct Mail(Vec<(Arc<Post>, Vec<Call>)>);
+type Mail = Vec<(Arc<Post>, Vec<Call>)>;
 
-impl Mail {
-    fn add(&mut self, post: Arc<Post>, call: Call) {
-        match self.0.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &post)) {
-            Some((_, calls)) => calls.push(call),
-            None => self.0.push((post, vec![call])),
-        }
+fn add(mail: &mut Mail, post: Arc<Post>, call: Call) {
+    match mail.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &post)) {
+        Some((_, calls)) => calls.push(call),
+        None => mail.push((post, vec![call])),
     }
 }
 
@@ -100,7 +97,7 @@ impl Waiter for Waiting {
         for (Waiting(slot), answer) in answers {
             slot.settle(answer, &mut mail);
         }
-        for (post, calls) in mail.0 {
+        for (post, calls) in mail {
             post.put(calls);
             post.ring();
         }
