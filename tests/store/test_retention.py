@@ -250,7 +250,7 @@ def test_the_plan_of_a_batch_does_not_grow_with_the_store(file_store: SqliteStor
         import sqlite3, sys
         from stepwell.store.sql import QUERIES
         db = sqlite3.connect(sys.argv[1])
-        for name in ("doom", "doom_marks", "doom_payloads", "doom_uses", "doom_inbox", "doom_rows"):
+        for name in ("doom", "doom_marks", "doom_payloads", "doom_uses", "doom_inbox", "doom_awaited", "doom_rows"):
             for row in db.execute("EXPLAIN QUERY PLAN " + QUERIES[name], ("acme", "[]")):
                 if row[3].endswith("(tenant=?)"):
                     print(name, row[3])
