@@ -208,7 +208,7 @@ def second(path: Path) -> dict[str, list[Any]]:
 
 
 def test_of_format_2_everything_is_there_as_it_was(
-    source: SqliteSource, path: Path, second: dict[str, list[Any]]
+    source: SqliteSource, path: Path, kind: str, second: dict[str, list[Any]]
 ) -> None:
     for tenant in ("acme", "other"):
         store = source.open(tenant)
@@ -225,7 +225,7 @@ def test_of_format_2_everything_is_there_as_it_was(
             assert db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() == found
             db.close()
     new = path.with_name("new.db")
-    SqliteSource(new, backend=source.open("acme")._opened.backend).open("acme").close()
+    SqliteSource(new, backend=kind).open("acme").close()
     for shape in (SHAPE, INDEXES, KINDS):
         assert in_sqlite(path, shape) == in_sqlite(new, shape) != "[]"
 
@@ -245,6 +245,50 @@ def test_places_become_those_of_the_tenant(
         assert store.deliver(row.id, "new", "signal", "go", b"", 7).wait(30)
         assert store.arrivals(8).wait(30) == [(9, row.id)]
         store.close()
+
+
+def test_processes_bring_format_2_up_to_date_at_once(
+    path: Path, kind: str, second: dict[str, list[Any]]
+) -> None:
+    code = """
+        print("ready", flush=True)
+        sys.stdin.readline()
+        store = opened()
+        print(len(store.list().wait(30)), store.arrivals(5).wait(30)[0][0])
+        store.close()
+    """
+    processes = [run_store(code, path, kind) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [output(process) for process in processes] == ["5 6"] * 3
+    assert in_sqlite(path, "SELECT * FROM places ORDER BY tenant") == "[('acme', 8), ('other', 8)]"
+
+
+def test_a_failure_in_the_middle_leaves_format_2(path: Path, kind: str, second: dict[str, list[Any]]) -> None:
+    """Neither the file nor a log beside it may become as long as it has to."""
+    code = """
+        import resource
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, unlimited[1]))
+        try:
+            opened()
+        except StoreError as error:
+            print(type(error).__name__)
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    """
+    assert output(run_store(code, path, kind)) == "StoreError"
+    assert in_sqlite(path, "PRAGMA user_version") == "[(2,)]"
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT * FROM inbox ORDER BY 1, 2, 3").fetchall() == second["inbox"]
+    db.close()
+    store = SqliteSource(path, backend=kind).open("acme")
+    assert len(store.arrivals().wait(30)) == 7
+    store.close()
 
 
 def test_a_long_journal_of_it_is_read_from_everywhere(
