@@ -89,6 +89,8 @@ EDITS = [
         "payloads": "tenant hash body",
         "marks": "seq number",
         "inbox": "id place at kind name body taken digest",
+        "places": "tenant last",
+        "awaited": "tenant step execution",
         "meta": "name value",
     }.items()
     for column in columns.split()
@@ -105,6 +107,7 @@ SCHEMAS = [
     "ALTER TABLE journal RENAME COLUMN body TO nobody",
     "PRAGMA user_version = 0",
     "PRAGMA user_version = 1",
+    "PRAGMA user_version = 2",
     "PRAGMA user_version = 9999",
     "PRAGMA application_id = 7",
 ]
@@ -144,6 +147,8 @@ def read_store(store: Store, ids: list[str]) -> None:
         lambda: store.list(state="completed", blueprint="m.f").wait(),
         lambda: store.count().wait(),
         lambda: store.due(2**62).wait(),
+        lambda: store.arrivals().wait(),
+        lambda: store.awaited("step_1").wait(),
         lambda: store.find("m.f", "k").wait(),
         lambda: store.children("msg-1").wait(),
         lambda: store.finished("completed").wait(),

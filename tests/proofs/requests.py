@@ -13,7 +13,8 @@ BLUEPRINTS = ["m.f", "m.g", None]
 KEYS = ["k1", "k2", "'", None, None]
 ENDS = ["completed", "failed", "cancelled"]
 STATES = ["running", "waiting", "paused", *ENDS]
-WRITES = {"create", "append", "claim", "release", "deliver", "doom", "sweep"}
+STEPS = ["step_1", "step_2", "step_3", "step_4", "'", "step_1\0"]
+WRITES = {"create", "append", "claim", "renew", "release", "deliver", "doom", "sweep"}
 
 
 class Request(NamedTuple):
@@ -56,8 +57,8 @@ class Drawn:
             return draw.choice(self._done)  # the same again, however long ago
         names = {
             "create": 14, "append": 34, "claim": 6, "release": 3, "deliver": 8, "doom": 7, "sweep": 8, "get": 8,
-            "find": 2, "list": 3, "children": 2, "count": 2, "due": 2, "load": 4, "bodies": 3, "digests": 3, "inbox": 4,
-            "finished": 2,
+            "find": 2, "list": 3, "children": 2, "count": 2, "due": 3, "load": 4, "bodies": 3, "digests": 3, "inbox": 4,
+            "finished": 2, "renew": 3, "awaited": 4, "arrivals": 3,
         }  # fmt: skip
         [name] = draw.choices(list(names), list(names.values()))
         arguments, options = getattr(self, f"_{name}")(tenant)
@@ -89,7 +90,7 @@ class Drawn:
         draw = self._random
         state = draw.choice(STATES[:3] * 2 + ENDS)
         reason = draw.choice(["timer", "callback"]) if state == "waiting" else None
-        wake = draw.choice([None, 5, 10, 10, 2**62]) if state == "waiting" else None
+        wake = draw.choice([None, 5, 10, 10, 2**62]) if state == "waiting" or draw.random() < 0.4 else None
         return Projection(state, reason, head, wake, draw.random() < 0.7)
 
     def _records(self, tenant: int, ident: str, first: int) -> tuple[list[Record], str]:
@@ -120,6 +121,10 @@ class Drawn:
             [{}, {}, {"durability": "process"}, {"durability": "power"}] * 8 + [{"durability": "x"}]
         )
 
+    def _opened(self) -> dict[str, Any]:
+        draw = self._random
+        return {"opened": draw.choices(STEPS, k=draw.randrange(3))} if draw.random() < 0.2 else {}
+
     def _create(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         draw = self._random
         new_ids = [each for each in IDS if (tenant, each) not in self._rows]
@@ -132,7 +137,12 @@ class Drawn:
         )  # fmt: skip
         records, head = self._records(tenant, ident, 0)
         action = b"create %d" % draw.randrange(10**9)
-        return (new, action, self._spoiled(records), self._projection(head)), self._durability()
+        return (
+            new,
+            action,
+            self._spoiled(records),
+            self._projection(head),
+        ), self._durability() | self._opened()
 
     def _append(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         draw, ident = self._random, self._id(tenant)
@@ -143,6 +153,7 @@ class Drawn:
         options = self._durability()
         if draw.random() < 0.3:
             options = {**options, "taken": draw.sample(["d1", "d2", "d3", "d4", "'"], draw.randrange(4))}
+        options |= self._opened()
         action = b"append %d" % draw.randrange(10**9)
         arguments = (
             ident,
@@ -160,6 +171,10 @@ class Drawn:
         epoch = self._near(1 if row is None else row.epoch)
         lease = self._random.choice([{}, {"lease_until_ns": self._random.randrange(100)}])
         return (ident, self._random.choice(["you", "she"]), epoch), lease
+
+    def _renew(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        (ident, epoch), options = self._release(tenant)
+        return (ident, epoch, self._random.randrange(100)), options
 
     def _release(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         ident = self._id(tenant)
@@ -210,6 +225,12 @@ class Drawn:
 
     def _inbox(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self._id(tenant), self._random.choice([0, 0, 1, 2, -1]), self._limit()), {}
+
+    def _arrivals(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._random.choice([0, 0, 1, 2, 5, -1]), self._limit()), {}
+
+    def _awaited(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (self._random.choice([*STEPS, *STEPS, *ODD]),), {}
 
     def _finished(self, tenant: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self._random.choice([*ENDS * 3, *STATES, ""]), self._after() or "", self._limit()), {}

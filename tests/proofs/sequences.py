@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backends import BACKENDS
-from proofs.requests import ENDS, Drawn, Request, rows_of
+from proofs.requests import ENDS, STEPS, Drawn, Request, rows_of
 from stepwell import StepwellError
 from stepwell.store import Store, StoreSource, Ticket
 from stepwell.store.memory import MemorySource
@@ -34,7 +34,7 @@ REOPENED = 25
 _OF_NOTHING = """SELECT count(*) FROM {} AS t WHERE NOT EXISTS (
   SELECT 1 FROM executions AS e WHERE e.tenant = t.tenant AND e.id = t.execution)"""
 _LEFT = [
-    *(_OF_NOTHING.format(table) for table in ("marks", "payload_uses", "inbox")),
+    *(_OF_NOTHING.format(table) for table in ("marks", "payload_uses", "inbox", "awaited")),
     f"""{_OF_NOTHING.format("journal")} AND NOT EXISTS (
           SELECT 1 FROM doomed AS d WHERE d.tenant = t.tenant AND d.execution = t.execution)""",
     """SELECT count(*) FROM payloads AS t WHERE NOT EXISTS (
@@ -137,6 +137,8 @@ def joined(store: Store, id: str, after: int) -> tuple[int, bytes]:
 def dump(store: Store) -> dict[str, Any]:
     """All that can be asked about a tenant."""
     found: dict[str, Any] = {"count": store.count().wait(SECONDS), "due": store.due(2**63 - 1).wait(SECONDS)}
+    found["arrivals"] = store.arrivals().wait(SECONDS)
+    found["awaited"] = [outcome(asked(store, Request(0, "awaited", (each,), {}))) for each in STEPS]
     for state in ENDS:
         found[state] = store.finished(state).wait(SECONDS)
     for each in rows_of(store):

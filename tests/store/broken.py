@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stepwell import errors, journal
+from stepwell._spec import EXECUTION_TERMINAL
 from stepwell.store import ExecutionRow, Record, Ticket
 from stepwell.store.memory import MemorySource, MemoryStore
 from stepwell.store.ticket import Known
@@ -192,6 +193,24 @@ class ForgetsLeases(MemoryStore):
         return super().claim(execution_id, owner, epoch)
 
 
+@broken
+class RenewsForAnybody(MemoryStore):
+    def renew(self, execution_id: str, epoch: int, lease_until_ns: int) -> Any:
+        entry = self._entries.get(execution_id)
+        return super().renew(execution_id, epoch if entry is None else entry.row.epoch, lease_until_ns)
+
+
+@broken
+class RenewsForTheMomentOnly(MemoryStore):
+    def renew(self, execution_id: str, epoch: int, lease_until_ns: int) -> Any:
+        entry = self._entries.get(execution_id)
+        row = None if entry is None else entry.row
+        ticket = super().renew(execution_id, epoch, lease_until_ns)
+        if entry is not None and row is not None:
+            entry.row = row
+        return ticket
+
+
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +292,23 @@ class WakesByAge(MemoryStore):
 class WakesTooLate(MemoryStore):
     def due(self, now_ns: int, limit: int = 100) -> Any:
         return super().due(now_ns - 1, limit)
+
+
+@broken
+class WakesTheEnded(MemoryStore):
+    def due(self, now_ns: int, limit: int = 100) -> Any:
+        found = [entry.row for entry in self._entries.values()]
+        come = [(row.wake_at_ns, row.id, row) for row in found if row.wake_at_ns is not None]
+        due = [row for at, _, row in sorted(come) if at <= now_ns]
+        return changed(super().due(now_ns, limit), lambda page: due[:limit])
+
+
+@broken
+class WakesTheWaitingOnly(MemoryStore):
+    def due(self, now_ns: int, limit: int = 100) -> Any:
+        return changed(
+            super().due(now_ns, limit), lambda page: [row for row in page if row.state == "waiting"]
+        )
 
 
 @broken
@@ -373,6 +409,93 @@ class SortsTheInbox(MemoryStore):
         return changed(
             super().inbox(execution_id, after, limit), lambda page: sorted(page, key=lambda each: each.id)
         )
+
+
+@broken
+class GivesPlacesTwice(MemoryStore):
+    def doom(self, execution_ids: Sequence[str]) -> Any:
+        ticket = super().doom(execution_ids)
+        places = [each.place for entry in self._entries.values() for each in entry.inbox.values()]
+        self._places[self._tenant] = max(places, default=0)
+        return ticket
+
+
+@broken
+class CountsPlacesByExecution(MemoryStore):
+    def deliver(self, execution_id: str, *rest: Any) -> Any:
+        entry = self._entries.get(execution_id)
+        self._places[self._tenant] = 0 if entry is None else len(entry.inbox)
+        return super().deliver(execution_id, *rest)
+
+
+@broken
+class ArrivesForEver(MemoryStore):
+    def arrivals(self, after: int = 0, limit: int = 100) -> Any:
+        every = [(each.place, own) for own, entry in self._entries.items() for each in entry.inbox.values()]
+        left = sorted(each for each in every if each[0] > after)
+        return changed(super().arrivals(after, limit), lambda page: left[:limit])
+
+
+@broken
+class ForgetsWhatItTook(MemoryStore):
+    def deliver(self, execution_id: str, delivery_id: str, *rest: Any) -> Any:
+        entry = self._entries.get(execution_id)
+        if entry is not None and delivery_id in entry.taken and entry.row.state in EXECUTION_TERMINAL:
+            return known(False)
+        return super().deliver(execution_id, delivery_id, *rest)
+
+
+# --- answering ----------------------------------------------------------------------------------------------------
+
+
+@broken
+class OpensNothing(MemoryStore):
+    def append(self, *rest: Any, **options: Any) -> Any:
+        options.pop("opened", None)
+        return super().append(*rest, **options)
+
+
+@broken
+class OpensNothingAtFirst(MemoryStore):
+    def create(self, *rest: Any, **options: Any) -> Any:
+        options.pop("opened", None)
+        return super().create(*rest, **options)
+
+
+@broken
+class OpensForTheLast(MemoryStore):
+    def append(self, *rest: Any, **options: Any) -> Any:
+        for each in options.get("opened", ()):
+            self._awaited.pop(each, None)
+        return super().append(*rest, **options)
+
+
+@broken
+class OpensWhatIsRefused(MemoryStore):
+    def append(self, execution_id: str, *rest: Any, **options: Any) -> Any:
+        if execution_id in self._entries:
+            for each in options.get("opened", ()):
+                self._awaited.setdefault(each, execution_id)
+        return super().append(execution_id, *rest, **options)
+
+
+@broken
+class ForgetsStepsAtTheEnd(MemoryStore):
+    def awaited(self, step_id: str) -> Any:
+        ended = lambda row: row.state in EXECUTION_TERMINAL
+        return changed(super().awaited(step_id), lambda row: None if ended(row) else row)
+
+
+@broken
+class LeaksSteps(MemoryStore):
+    def __init__(self, source: MemorySource, tenant: str) -> None:
+        super().__init__(source, tenant)
+        self._all = source._awaited
+
+    def awaited(self, step_id: str) -> Any:
+        if step_id not in self._awaited and any(step_id in each for each in self._all.values()):
+            raise errors.NotFound(f"{step_id} belongs to another tenant")
+        return super().awaited(step_id)
 
 
 # --- retention ----------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def test_a_sound_store(filled: Path, kind: str) -> None:
     found = look(filled, kind)
     assert found.findings == []
     facts = found.facts
-    assert (facts["format"], facts["known_format"], facts["min_reader"], facts["min_writer"]) == (2, 2, 2, 2)
+    assert (facts["format"], facts["known_format"], facts["min_reader"], facts["min_writer"]) == (3, 3, 3, 3)
     assert facts["files"]["db"] == {"bytes": filled.stat().st_size, "mode": "0600"}
     assert facts["page_count"] * facts["page_size"] == filled.stat().st_size
     assert facts["journal_mode"] == ("wal" if facts["journal_mode_of_writers"] == "wal" else "rollback")
@@ -244,7 +244,7 @@ def test_a_store_that_was_brought_up_to_date_has_the_same_shape() -> None:
     assert differences(moved) == []
     assert differences([each for each in moved if each[1] != "meta"]) == ["the table meta is missing"]
     less = [(kind, name, text.replace("UNIQUE ", "")) for kind, name, text in moved]
-    assert len(differences(less)) == 2
+    assert len(differences(less)) == 3
 
 
 def test_modes_of_all_files(filled: Path, kind: str) -> None:

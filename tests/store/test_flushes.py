@@ -44,6 +44,10 @@ WORK = textwrap.dedent("""
         durability = "power"
         os.write(2, b"begin")
         append("exec_0", 1).wait()
+    elif durability == "renewed":
+        store.claim("exec_0", "me", 1, 5).wait()
+        os.write(2, b"begin")
+        assert all([store.renew("exec_0", 2, lease).wait() for lease in range(appends)])
     else:
         os.write(2, b"begin")
         asyncio.run(main())
@@ -81,6 +85,11 @@ def test_many_at_once_share_their_syncs(tmp_path: Path, backend: str) -> None:
 def test_nobody_waits_for_the_disk_who_does_not_ask(tmp_path: Path) -> None:
     if "native" in BACKENDS:
         assert syncs(tmp_path / "runs.db", "native", "process", 1, 60) == 0
+
+
+def test_a_lease_is_moved_without_the_disk(tmp_path: Path) -> None:
+    if "native" in BACKENDS:
+        assert syncs(tmp_path / "runs.db", "native", "renewed", 1, 60) == 0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

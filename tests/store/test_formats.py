@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stepwell import Execution, StoreError
+from stepwell.store import verify
 from stepwell.store.protocol import ExecutionRow, Projection
 from stepwell.store.sql import FORMAT
 from stepwell.store.sqlite import SqliteSource, SqliteStore
@@ -189,6 +190,104 @@ def test_a_failure_in_the_middle_leaves_the_old_store(
     db.close()
     store = SqliteSource(path, backend=kind).open("acme")
     assert store.count().wait(30) == {"completed": 1, "failed": 1, "waiting": 1}
+    store.close()
+
+
+@pytest.fixture
+def second(path: Path) -> dict[str, list[Any]]:
+    """The file of format 2, and what is in it."""
+    made(path, 2)
+    db = sqlite3.connect(path)
+    found = {
+        table: db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall()
+        for table in ("executions", "journal", "marks", "payloads", "payload_uses", "inbox", "doomed")
+    }
+    db.close()
+    assert [len(found[name]) for name in ("executions", "inbox", "doomed")] == [9, 16, 1]
+    return found
+
+
+def test_of_format_2_everything_is_there_as_it_was(
+    source: SqliteSource, path: Path, kind: str, second: dict[str, list[Any]]
+) -> None:
+    for tenant in ("acme", "other"):
+        store = source.open(tenant)
+        rows = store.list().wait(30)
+        assert len(rows) == (5 if tenant == "acme" else 4)
+        for row in rows:
+            bodies = store.bodies(row.id).wait(30)[1]
+            assert Execution.replay(row.id, bodies).head == row.head
+        assert verify(store).findings == []
+        store.close()
+    for table, found in second.items():
+        if table != "inbox":
+            db = sqlite3.connect(path)
+            assert db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() == found
+            db.close()
+    new = path.with_name("new.db")
+    SqliteSource(new, backend=kind).open("acme").close()
+    for shape in (SHAPE, INDEXES, KINDS):
+        assert in_sqlite(path, shape) == in_sqlite(new, shape) != "[]"
+
+
+def test_places_become_those_of_the_tenant(
+    source: SqliteSource, path: Path, second: dict[str, list[Any]]
+) -> None:
+    """Of one execution they stay in order, also where a sender's clock went back; then it is by time."""
+    for tenant in ("acme", "other"):
+        store = source.open(tenant)
+        found = store.arrivals().wait(30)
+        named = [(place, store.inbox(own, place - 1, 1).wait(30)[0].id) for place, own in found]
+        wanted = ["a", "b-first", "a-second", "z", "b", "one", "two", "three"]
+        assert named == [(at, name) for at, name in enumerate(wanted, 1) if name != "a-second"]
+        row = store.get(found[0][1]).wait(30)
+        assert store.deliver(row.id, "a", "signal", "go", b"a", 7).wait(30), "it is known as before"
+        assert store.deliver(row.id, "new", "signal", "go", b"", 7).wait(30)
+        assert store.arrivals(8).wait(30) == [(9, row.id)]
+        store.close()
+
+
+def test_processes_bring_format_2_up_to_date_at_once(
+    path: Path, kind: str, second: dict[str, list[Any]]
+) -> None:
+    code = """
+        print("ready", flush=True)
+        sys.stdin.readline()
+        store = opened()
+        print(len(store.list().wait(30)), store.arrivals(5).wait(30)[0][0])
+        store.close()
+    """
+    processes = [run_store(code, path, kind) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [output(process) for process in processes] == ["5 6"] * 3
+    assert in_sqlite(path, "SELECT * FROM places ORDER BY tenant") == "[('acme', 8), ('other', 8)]"
+
+
+def test_a_failure_in_the_middle_leaves_format_2(path: Path, kind: str, second: dict[str, list[Any]]) -> None:
+    """Neither the file nor a log beside it may become as long as it has to."""
+    code = """
+        import resource
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, unlimited[1]))
+        try:
+            opened()
+        except StoreError as error:
+            print(type(error).__name__)
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    """
+    assert output(run_store(code, path, kind)) == "StoreError"
+    assert in_sqlite(path, "PRAGMA user_version") == "[(2,)]"
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT * FROM inbox ORDER BY 1, 2, 3").fetchall() == second["inbox"]
+    db.close()
+    store = SqliteSource(path, backend=kind).open("acme")
+    assert len(store.arrivals().wait(30)) == 7
     store.close()
 
 

@@ -250,13 +250,30 @@ def test_the_plan_of_a_batch_does_not_grow_with_the_store(file_store: SqliteStor
         import sqlite3, sys
         from stepwell.store.sql import QUERIES
         db = sqlite3.connect(sys.argv[1])
-        for name in ("doom", "doom_marks", "doom_payloads", "doom_uses", "doom_inbox", "doom_rows"):
+        for name in ("doom", "doom_marks", "doom_payloads", "doom_uses", "doom_inbox", "doom_awaited", "doom_rows"):
             for row in db.execute("EXPLAIN QUERY PLAN " + QUERIES[name], ("acme", "[]")):
                 if row[3].endswith("(tenant=?)"):
                     print(name, row[3])
     """
     output, _ = run_python(code, file_store.path).communicate(timeout=30)
     assert output == ""
+
+
+def test_what_is_asked_all_the_time_is_looked_up(file_store: SqliteStore) -> None:
+    """By an index that begins where the answer does, and has nothing that is taken or has ended."""
+    code = """
+        import sqlite3, sys
+        from stepwell.store.sql import QUERIES
+        db = sqlite3.connect(sys.argv[1])
+        for name in ("arrivals", "due", "awaited"):
+            values = {"1": "acme", "2": "step_1"} if name == "awaited" else ("acme", 5, 100)
+            print(*[row[3] for row in db.execute("EXPLAIN QUERY PLAN " + QUERIES[name], values)], sep=", ")
+    """
+    arrivals, due, awaited = run_python(code, file_store.path).communicate(timeout=30)[0].splitlines()
+    assert arrivals.endswith("INDEX inbox_arrivals (tenant=? AND place>?)")
+    assert due.endswith("INDEX executions_by_wake (tenant=? AND wake_at<?)")
+    assert awaited.count("SEARCH") == 2
+    assert "SCAN" not in arrivals + due + awaited
 
 
 def test_a_file_that_cannot_become_shorter_is_purged_all_the_same(path: Path, kind: str) -> None:

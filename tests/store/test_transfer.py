@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backends import BACKENDS
-from stepwell import Conflict, NotFound, StoreCorrupt, StoreError, StoreTooNew, ValidationError
+from stepwell import Conflict, Execution, NotFound, StoreCorrupt, StoreError, StoreTooNew, ValidationError
 from stepwell.store import Projection, Store, export, import_, transfer, verify
 from stepwell.store.memory import MemorySource
 from stepwell.store.sqlite import SqliteSource
@@ -61,6 +61,24 @@ def test_moved_it_is_the_same(pair: tuple[Store, Store]) -> None:
         ]
     again = import_(there, io.BytesIO(file.getvalue()))
     assert (again.executions, again.skipped) == (0, 4)
+
+
+def test_steps_that_wait_for_an_answer_are_found_where_they_are_moved_to(pair: tuple[Store, Store]) -> None:
+    """Those that may be answered from outside, in any state; no others."""
+    here, there = pair
+    execution = Execution(tenant="acme")
+    execution.start()
+    steps = [execution.start_step("held", type=kind).id for kind in ("wait", "child", "wait", "function")]
+    scheduled = execution.schedule_step("later", type="wait").id
+    execution.complete_step(steps[2], 1)
+    save(here, execution)
+    for _ in range(2):
+        import_(there, io.BytesIO(exported(here)))
+        for step in (*steps[:3], scheduled):
+            assert there.awaited(step).wait(10).id == execution.id
+        with pytest.raises(NotFound):
+            there.awaited(steps[3]).wait(10)
+    assert verify(there).findings == []
 
 
 def test_some_of_them(pair: tuple[Store, Store]) -> None:

@@ -11,7 +11,7 @@ from stepwell import Execution, NotFound
 from stepwell.store import Store, verify
 from stepwell.store.memory import MemorySource
 from stepwell.store.sqlite import SqliteSource
-from store.journals import fill, finished, save
+from store.journals import fill, finished, save, waiting
 from store.processes import in_sqlite
 
 
@@ -140,6 +140,33 @@ def test_the_first_bad_record_is_named(path: Path, engine: str, statement: str, 
 def test_what_belongs_to_nothing_is_found(path: Path, engine: str, statement: str) -> None:
     _, found = damaged(path, engine, statement)
     assert found
+
+
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_a_step_that_is_waited_for_has_to_be_in_the_journal(path: Path, engine: str) -> None:
+    """And the place of a delivery one that was given to it."""
+    source = SqliteSource(path, backend=engine)
+    store = source.open("acme")
+    fill(store)
+    held = waiting()
+    save(store, held)
+    [step] = held.steps.filter(type="wait").ids()
+    store.close()
+    awaited = f"INSERT INTO awaited SELECT tenant, '{{}}', id FROM executions WHERE id = '{held.id}'"
+    for statements, count in (
+        ([awaited.format(step)], 0),
+        (["UPDATE awaited SET step = 'step_9'"], 1),
+        ([f"UPDATE awaited SET step = '{step}', execution = 'exec_1'"], 1),
+        (["DELETE FROM awaited", "UPDATE places SET last = 1"], 1),
+        (["DELETE FROM places"], 2),
+        (["UPDATE inbox SET place = place - 1", "INSERT INTO places VALUES ('acme', 2)"], 1),
+    ):
+        in_sqlite(path, *statements)
+        store = source.open("acme")
+        findings = verify(store).findings
+        store.close()
+        assert len(findings) == count, (statements, findings)
+        assert all(each.execution for each in findings)
 
 
 @pytest.mark.parametrize("engine", BACKENDS)

@@ -9,6 +9,7 @@ from .. import errors, journal, model
 from .._spec import EXECUTION_TERMINAL
 from . import protocol
 from .protocol import (
+    Arrivals,
     Deliveries,
     Delivery,
     Digests,
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class _Entry:
-    __slots__ = ("action_ids", "inbox", "records", "row", "taken")
+    __slots__ = ("action_ids", "inbox", "opened", "records", "row", "taken")
 
     def __init__(self, row: ExecutionRow) -> None:
         self.row = row
@@ -35,6 +36,7 @@ class _Entry:
         self.action_ids: dict[int, bytes] = {}
         self.inbox: dict[str, Delivery] = {}
         self.taken: set[str] = set()
+        self.opened: list[str] = []
 
     def write(self, action_id: bytes, records: Sequence[Record], row: Projection) -> None:
         self.records.extend(records)
@@ -58,6 +60,9 @@ class MemorySource:
         self._tenants: dict[str, dict[str, _Entry]] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._doomed: dict[str, dict[str, int]] = {}
+        self._awaited: dict[str, dict[str, str]] = {}
+        self._arrived: dict[str, dict[int, str]] = {}
+        self._places: Counter[str] = Counter()
 
     def open(self, tenant: str) -> "MemoryStore":
         """The store of one tenant. Raises `ValidationError` for a text that cannot be one."""
@@ -77,6 +82,9 @@ class MemoryStore:
         with source._lock:
             self._entries = source._tenants.setdefault(tenant, {})
             self._doomed = source._doomed.setdefault(tenant, {})
+            self._awaited = source._awaited.setdefault(tenant, {})
+            self._arrived = source._arrived.setdefault(tenant, {})
+        self._places = source._places
         self._closed = False
 
     @property
@@ -101,6 +109,12 @@ class MemoryStore:
         except KeyError:
             raise protocol.not_found(execution_id) from None
 
+    def _open(self, entry: _Entry, opened: Sequence[str]) -> None:
+        for each in opened:
+            if each not in self._awaited:
+                self._awaited[each] = entry.row.id
+                entry.opened.append(each)
+
     def create(
         self,
         new: NewExecution,
@@ -108,12 +122,14 @@ class MemoryStore:
         records: Sequence[Record],
         row: Projection,
         durability: Durability = "power",
+        opened: Sequence[str] = (),
     ) -> Ticket[tuple[str, bool]]:
         """See `Store.create`."""
         protocol.check_records(-1, records)
         protocol.check_durability(durability)
         protocol.check_head(row.head)
-        protocol.check_values(*new, action_id, *row[:4], *(value for record in records for value in record))
+        protocol.check_values(*new, action_id, *row[:4], *opened)
+        protocol.check_values(*(value for record in records for value in record))
 
         def work() -> tuple[str, bool]:
             entry = self._entries.get(new.id)
@@ -148,6 +164,7 @@ class MemoryStore:
             )
             entry.write(action_id, records, row)
             self._entries[new.id] = entry
+            self._open(entry, opened)
             return new.id, True
 
         return self._ask(work)
@@ -162,12 +179,13 @@ class MemoryStore:
         row: Projection,
         durability: Durability = "power",
         taken: Sequence[str] = (),
+        opened: Sequence[str] = (),
     ) -> Ticket[int]:
         """See `Store.append`."""
         protocol.check_records(expected_seq, records)
         protocol.check_durability(durability)
         protocol.check_head(row.head)
-        protocol.check_values(execution_id, expected_seq, epoch, action_id, *row[:4], *taken)
+        protocol.check_values(execution_id, expected_seq, epoch, action_id, *row[:4], *taken, *opened)
         protocol.check_values(*(value for record in records for value in record))
 
         def work() -> int:
@@ -178,7 +196,11 @@ class MemoryStore:
                     return last
                 raise protocol.conflict(execution_id)
             entry.write(action_id, records, row)
-            entry.taken.update(each for each in taken if each in entry.inbox)
+            for each in taken:
+                if each in entry.inbox and each not in entry.taken:
+                    entry.taken.add(each)
+                    del self._arrived[entry.inbox[each].place]
+            self._open(entry, opened)
             return last
 
         return self._ask(work)
@@ -199,6 +221,19 @@ class MemoryStore:
             elif (row.epoch, row.owner) != (epoch + 1, owner):
                 raise protocol.conflict(execution_id)
             return epoch + 1
+
+        return self._ask(work)
+
+    def renew(self, execution_id: str, epoch: int, lease_until_ns: int) -> Ticket[bool]:
+        """See `Store.renew`."""
+        protocol.check_values(execution_id, epoch, lease_until_ns)
+
+        def work() -> bool:
+            entry = self._entry(execution_id)
+            if entry.row.epoch != epoch or entry.row.owner is None:
+                return False
+            entry.row = entry.row._replace(lease_until_ns=lease_until_ns)
+            return True
 
         return self._ask(work)
 
@@ -230,7 +265,9 @@ class MemoryStore:
                 return known[3:] == (kind, name, body)
             if entry.row.state in EXECUTION_TERMINAL:
                 return False
-            place = len(entry.inbox) + 1
+            self._places[self._tenant] += 1
+            place = self._places[self._tenant]
+            self._arrived[place] = execution_id
             entry.inbox[delivery_id] = Delivery(place, delivery_id, at_ns, kind, name, body)
             return True
 
@@ -240,6 +277,17 @@ class MemoryStore:
         """See `Store.get`."""
         protocol.check_values(execution_id)
         return self._ask(lambda: self._entry(execution_id).row)
+
+    def awaited(self, step_id: str) -> Ticket[ExecutionRow]:
+        """See `Store.awaited`."""
+        protocol.check_values(step_id)
+
+        def work() -> ExecutionRow:
+            if step_id not in self._awaited:
+                raise protocol.not_awaited(step_id)
+            return self._entries[self._awaited[step_id]].row
+
+        return self._ask(work)
 
     def find(self, blueprint: str, key: str) -> Ticket[ExecutionRow | None]:
         """See `Store.find`."""
@@ -300,7 +348,8 @@ class MemoryStore:
         protocol.check_limit(limit)
 
         def work() -> Rows:
-            timed = [(entry.row.wake_at_ns, entry.row.id, entry.row) for entry in self._entries.values()]
+            rows = [entry.row for entry in self._entries.values()]
+            timed = [(row.wake_at_ns, row.id, row) for row in rows if row.state not in EXECUTION_TERMINAL]
             come = sorted((at, own, row) for at, own, row in timed if at is not None and at <= now_ns)
             return [row for _, _, row in come[:limit]]
 
@@ -350,6 +399,12 @@ class MemoryStore:
 
         return self._ask(work)
 
+    def arrivals(self, after: int = 0, limit: int = 100) -> Ticket[Arrivals]:
+        """See `Store.arrivals`."""
+        protocol.check_values(after)
+        protocol.check_limit(limit)
+        return self._ask(lambda: [each for each in self._arrived.items() if each[0] > after][:limit])
+
     # --- retention ------------------------------------------------------------------------------------------------
 
     def finished(self, state: str, after: str = "", limit: int = 500) -> Ticket[Ended]:
@@ -376,6 +431,10 @@ class MemoryStore:
                 if entry is not None and entry.row.state in EXECUTION_TERMINAL:
                     count += 1
                     del self._entries[each]
+                    for step in entry.opened:
+                        del self._awaited[step]
+                    for delivery in entry.inbox.values():
+                        self._arrived.pop(delivery.place, None)
                     self._keys.pop((self._tenant, entry.row.blueprint, entry.row.key), None)  # type: ignore[arg-type]
                     self._doomed[each] = len(entry.records)
             return count

@@ -74,3 +74,30 @@ CREATE TABLE doomed (
 ) STRICT, WITHOUT ROWID;
 UPDATE meta SET value = 2;
 INSERT INTO meta (name, value) VALUES ('asked_again', 0);
+
+-- Places were each execution's own. Of deliveries to one execution the order stays; between executions it is by time.
+-- to: 3
+CREATE TABLE places (
+  tenant TEXT NOT NULL PRIMARY KEY,
+  last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE awaited (
+  tenant TEXT NOT NULL,
+  step TEXT NOT NULL,
+  execution TEXT NOT NULL,
+  PRIMARY KEY (tenant, step)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX awaited_by_execution ON awaited (tenant, execution);
+DROP INDEX inbox_by_place;
+UPDATE inbox SET place = found.place
+FROM (SELECT tenant, execution, id, row_number() OVER (PARTITION BY tenant ORDER BY came, execution, before) AS place
+      FROM (SELECT tenant, execution, id, place AS before,
+                   max(at) OVER (PARTITION BY tenant, execution ORDER BY place) AS came FROM inbox)) AS found
+WHERE found.tenant = inbox.tenant AND found.execution = inbox.execution AND found.id = inbox.id;
+INSERT INTO places (tenant, last) SELECT tenant, max(place) FROM inbox GROUP BY tenant;
+CREATE UNIQUE INDEX inbox_by_place ON inbox (tenant, execution, place);
+CREATE UNIQUE INDEX inbox_arrivals ON inbox (tenant, place) WHERE taken IS NULL;
+DROP INDEX executions_by_wake;
+CREATE INDEX executions_by_wake ON executions (tenant, wake_at, id)
+WHERE wake_at IS NOT NULL AND state NOT IN ('completed', 'failed', 'cancelled');
+UPDATE meta SET value = 3 WHERE name IN ('min_reader', 'min_writer');

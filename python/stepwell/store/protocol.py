@@ -38,7 +38,7 @@ class ExecutionRow(NamedTuple):
     created_at_ns: int
     updated_at_ns: int
     wake_at_ns: int | None
-    """When a wait is over, if it is known."""
+    """When it has to be looked at again: a wait is over then, or it starts; if that is known."""
     lease_until_ns: int | None
     """How long its owner may be believed to live where that cannot be looked up."""
     claims: int
@@ -85,7 +85,7 @@ class Delivery(NamedTuple):
     """What came to an execution from outside, a signal or the answer to a callback, and is not in its journal yet."""
 
     place: int
-    """The order in which deliveries came to this execution."""
+    """The order in which deliveries came to the tenant: no other has it, nor ever will."""
     id: str
     at_ns: int
     kind: str
@@ -94,6 +94,7 @@ class Delivery(NamedTuple):
 
 
 Deliveries = list[Delivery]
+Arrivals = list[tuple[int, str]]
 Digests = list[tuple[int, str | None]]
 Ended = list[tuple[str, int, int]]
 Durability = Literal["power", "process"]
@@ -121,11 +122,12 @@ class Store(Protocol):
         records: Sequence[Record],
         row: Projection,
         durability: Durability = "power",
+        opened: Sequence[str] = (),
     ) -> Ticket[tuple[str, bool]]:
         """Stores a new execution with its first records, the header included.
 
         The outcome is its id and `True`; or, where the blueprint has an execution with this key, that one's id and
-        `False`. Raises `Conflict` where the id is taken.
+        `False`. `opened` as in `append`. Raises `Conflict` where the id is taken.
         """
         ...
 
@@ -139,10 +141,13 @@ class Store(Protocol):
         row: Projection,
         durability: Durability = "power",
         taken: Sequence[str] = (),
+        opened: Sequence[str] = (),
     ) -> Ticket[int]:
         """Writes records after `expected_seq`, the seq of the last one stored. The outcome is the new last seq.
 
-        `taken` are the deliveries that went into these records: they are out of the inbox with them.
+        `taken` are the deliveries that went into these records: they are out of the inbox with them. `opened` are the
+        ids of steps that somebody outside answers: `awaited` finds the execution by them. The first execution to open
+        one keeps it, until it is purged.
         Raises `Conflict` where another writer was first or the epoch is over, `NotFound`.
         """
         ...
@@ -156,12 +161,20 @@ class Store(Protocol):
         """
         ...
 
+    def renew(self, execution_id: str, epoch: int, lease_until_ns: int) -> Ticket[bool]:
+        """Moves the lease of a claim. `False` where the claim is over; the disk is not waited for."""
+        ...
+
     def release(self, execution_id: str, epoch: int) -> Ticket[bool]:
         """Gives a claim up: its epoch is over, too. `False` where another has taken over meanwhile."""
         ...
 
     def get(self, execution_id: str) -> Ticket[ExecutionRow]:
         """The row of one execution. Raises `NotFound`."""
+        ...
+
+    def awaited(self, step_id: str) -> Ticket[ExecutionRow]:
+        """The row of the execution that opened this step, also when it is answered or over. Raises `NotFound`."""
         ...
 
     def find(self, blueprint: str, key: str) -> Ticket[ExecutionRow | None]:
@@ -187,7 +200,7 @@ class Store(Protocol):
         ...
 
     def due(self, now_ns: int, limit: int = 100) -> Ticket[Rows]:
-        """Rows whose `wake_at_ns` has come, the earliest first."""
+        """Rows of executions that have not ended and whose `wake_at_ns` has come, the earliest first."""
         ...
 
     def load(self, execution_id: str, after_seq: int = -1) -> Ticket[Records]:
@@ -217,6 +230,13 @@ class Store(Protocol):
 
     def inbox(self, execution_id: str, after: int = 0, limit: int = 100) -> Ticket[Deliveries]:
         """What was delivered to an execution and not taken, in order, after the one with that place."""
+        ...
+
+    def arrivals(self, after: int = 0, limit: int = 100) -> Ticket[Arrivals]:
+        """What was delivered to any execution and not taken, in the order in which it came: place and execution.
+
+        It begins after the delivery with that place, and is cheap: made to be asked many times a second.
+        """
         ...
 
     def finished(self, state: str, after: str = "", limit: int = 500) -> Ticket[Ended]:
@@ -338,6 +358,11 @@ def check_values(*values: object) -> None:
 def not_found(execution_id: str) -> errors.NotFound:
     """The one answer for an absent execution and for another tenant's."""
     return errors.NotFound(f"there is no execution {execution_id[:80]!a} for this tenant")
+
+
+def not_awaited(step_id: str) -> errors.NotFound:
+    """The one answer for a step that nobody opened and for another tenant's."""
+    return errors.NotFound(f"there is no step {step_id[:80]!a} for this tenant that waits for an answer")
 
 
 def conflict(execution_id: str) -> errors.Conflict:

@@ -30,6 +30,9 @@ INSERT INTO payloads (tenant, hash, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHIN
 -- name: insert_use
 INSERT INTO payload_uses (tenant, hash, execution) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
+-- name: insert_awaited
+INSERT INTO awaited (tenant, step, execution) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
+
 -- name: fence
 SELECT version, epoch, owner FROM executions WHERE tenant = ? AND id = ?;
 
@@ -62,11 +65,18 @@ WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND epoch = ?4;
 UPDATE executions SET owner = ?, lease_until = ?, epoch = epoch + 1, claims = claims + 1
 WHERE tenant = ? AND id = ? AND epoch = ?;
 
+-- name: renew
+UPDATE executions SET lease_until = ? WHERE tenant = ? AND id = ? AND epoch = ? AND owner IS NOT NULL;
+
 -- name: release
 UPDATE executions SET owner = NULL, lease_until = NULL, epoch = epoch + 1 WHERE tenant = ? AND id = ? AND epoch = ?;
 
 -- name: get
 SELECT {row} FROM executions WHERE tenant = ? AND id = ?;
+
+-- name: awaited
+SELECT {row} FROM executions
+WHERE tenant = ?1 AND id = (SELECT execution FROM awaited WHERE tenant = ?1 AND step = ?2);
 
 -- name: find
 SELECT {row} FROM executions WHERE tenant = ? AND blueprint = ? AND key = ?;
@@ -93,7 +103,9 @@ SELECT state, count(*) FROM executions WHERE tenant = ? GROUP BY state;
 SELECT state, count(*) FROM executions WHERE tenant = ? AND blueprint = ? GROUP BY state;
 
 -- name: due
-SELECT {row} FROM executions WHERE tenant = ? AND wake_at <= ? ORDER BY wake_at, id LIMIT ?;
+SELECT {row} FROM executions
+WHERE tenant = ? AND wake_at <= ? AND state NOT IN ('completed', 'failed', 'cancelled')
+ORDER BY wake_at, id LIMIT ?;
 
 -- Where to begin to go back from, so as to find the records after a seq: at most so many more than a page are passed.
 -- name: start
@@ -117,10 +129,12 @@ WHERE number <= ?3 ORDER BY number DESC;
 
 -- name: deliver
 INSERT INTO inbox (tenant, execution, id, place, at, kind, name, body, digest)
-SELECT ?1, ?2, ?3, (SELECT coalesce(max(place), 0) + 1 FROM inbox WHERE tenant = ?1 AND execution = ?2),
-       ?4, ?5, ?6, ?7, ?8
+SELECT ?1, ?2, ?3, coalesce((SELECT last FROM places WHERE tenant = ?1), 0) + 1, ?4, ?5, ?6, ?7, ?8
 FROM executions WHERE tenant = ?1 AND id = ?2 AND state NOT IN ('completed', 'failed', 'cancelled')
 ON CONFLICT DO NOTHING;
+
+-- name: give_place
+INSERT INTO places (tenant, last) VALUES (?, 1) ON CONFLICT (tenant) DO UPDATE SET last = last + 1;
 
 -- name: delivered
 SELECT at, kind, name, body, taken FROM inbox WHERE tenant = ? AND execution = ? AND id = ?;
@@ -128,6 +142,9 @@ SELECT at, kind, name, body, taken FROM inbox WHERE tenant = ? AND execution = ?
 -- name: inbox
 SELECT place, id, at, kind, name, body FROM inbox
 WHERE tenant = ? AND execution = ? AND place > ? AND taken IS NULL ORDER BY place LIMIT ?;
+
+-- name: arrivals
+SELECT place, execution FROM inbox WHERE tenant = ? AND place > ? AND taken IS NULL ORDER BY place LIMIT ?;
 
 -- name: take
 UPDATE inbox SET taken = ? WHERE tenant = ? AND execution = ? AND id = ? AND taken IS NULL;
@@ -161,6 +178,10 @@ DELETE FROM payload_uses WHERE tenant = ?1 AND execution IN (
 
 -- name: doom_inbox
 DELETE FROM inbox WHERE tenant = ?1 AND execution IN (
+  SELECT d.execution FROM json_each(?2) AS j CROSS JOIN doomed AS d ON d.tenant = ?1 AND d.execution = j.value);
+
+-- name: doom_awaited
+DELETE FROM awaited WHERE tenant = ?1 AND execution IN (
   SELECT d.execution FROM json_each(?2) AS j CROSS JOIN doomed AS d ON d.tenant = ?1 AND d.execution = j.value);
 
 -- name: doom_rows
@@ -360,6 +381,17 @@ WHERE NOT EXISTS (SELECT 1 FROM payloads AS p WHERE p.tenant = u.tenant AND p.ha
 -- name: verify_deliveries
 SELECT place, id, at, kind, name, body, digest FROM inbox
 WHERE tenant = ? AND execution = ? AND place > ? ORDER BY place LIMIT ?;
+
+-- name: verify_awaited_steps
+SELECT step FROM awaited WHERE tenant = ? AND execution = ?;
+
+-- name: verify_awaited
+SELECT tenant = ?1, execution FROM awaited AS a
+WHERE NOT EXISTS (SELECT 1 FROM executions AS e WHERE e.tenant = a.tenant AND e.id = a.execution) LIMIT ?2;
+
+-- name: verify_given_places
+SELECT tenant = ?1, execution FROM inbox AS i
+WHERE place NOT BETWEEN 1 AND coalesce((SELECT p.last FROM places AS p WHERE p.tenant = i.tenant), 0) LIMIT ?2;
 
 -- name: verify_inbox
 SELECT tenant = ?1, execution, taken FROM inbox AS i

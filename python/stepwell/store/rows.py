@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from .. import errors
 from ..trouble import store_failure
-from .protocol import Deliveries, Delivery, ExecutionRow, Records, Rows
+from .protocol import Arrivals, Deliveries, Delivery, ExecutionRow, Records, Rows
 
 _TEXT, _NUMBER = {str}, {int}
 _TEXT_OR_NONE, _NUMBER_OR_NONE = {str, type(None)}, {int, type(None)}
@@ -28,6 +28,12 @@ def deliveries(path: str, found: Iterable[tuple[Any, ...]]) -> Deliveries:
     rows = [Delivery(*values) for values in found]
     _check(path, rows, _DELIVERY)
     return rows
+
+
+def arrivals(path: str, found: Arrivals) -> Arrivals:
+    """The same for the places of deliveries, and whose they are."""
+    _check(path, found, (_NUMBER, _TEXT))
+    return found
 
 
 def records(path: str, found: Records) -> Records:

@@ -1,4 +1,4 @@
--- The tables of a stepwell store, format 2. One statement after the other, in one transaction.
+-- The tables of a stepwell store, format 3. One statement after the other, in one transaction.
 -- `tenant` comes first in every key and index: nothing is looked up, listed or unique across tenants.
 
 CREATE TABLE meta (
@@ -7,7 +7,7 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 
 -- The oldest format whose readers and writers may still use this file.
-INSERT INTO meta (name, value) VALUES ('min_reader', 2), ('min_writer', 2);
+INSERT INTO meta (name, value) VALUES ('min_reader', 3), ('min_writer', 3);
 
 -- How often something was asked again that was there already: this change takes it to the disk.
 INSERT INTO meta (name, value) VALUES ('asked_again', 0);
@@ -41,7 +41,8 @@ CREATE UNIQUE INDEX executions_by_key ON executions (tenant, blueprint, key) WHE
 CREATE INDEX executions_by_state ON executions (tenant, state, id);
 CREATE INDEX executions_by_blueprint ON executions (tenant, blueprint, id);
 CREATE INDEX executions_by_parent ON executions (tenant, parent_id, id) WHERE parent_id IS NOT NULL;
-CREATE INDEX executions_by_wake ON executions (tenant, wake_at, id) WHERE wake_at IS NOT NULL;
+CREATE INDEX executions_by_wake ON executions (tenant, wake_at, id)
+WHERE wake_at IS NOT NULL AND state NOT IN ('completed', 'failed', 'cancelled');
 
 -- Every record of every execution, the header (seq 0) included, in the order in which they were written: those of many
 -- executions that are written together lie on the same few pages. A record knows the one before of its execution, and
@@ -93,7 +94,7 @@ CREATE TABLE inbox (
   tenant TEXT NOT NULL,
   execution TEXT NOT NULL,
   id TEXT NOT NULL,           -- the sender's own: what is delivered again under it is the same delivery
-  place INTEGER NOT NULL,     -- the order in which deliveries came
+  place INTEGER NOT NULL,     -- the order in which deliveries came to the tenant
   at INTEGER NOT NULL,
   kind TEXT NOT NULL,
   name TEXT NOT NULL,
@@ -104,6 +105,23 @@ CREATE TABLE inbox (
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX inbox_by_place ON inbox (tenant, execution, place);
+CREATE UNIQUE INDEX inbox_arrivals ON inbox (tenant, place) WHERE taken IS NULL;
+
+-- The last place that was given to a delivery of a tenant. None is given twice, also when that one is purged.
+CREATE TABLE places (
+  tenant TEXT NOT NULL PRIMARY KEY,
+  last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Steps that somebody outside answers, who knows nothing but their ids.
+CREATE TABLE awaited (
+  tenant TEXT NOT NULL,
+  step TEXT NOT NULL,
+  execution TEXT NOT NULL,
+  PRIMARY KEY (tenant, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX awaited_by_execution ON awaited (tenant, execution);
 
 -- Executions that are purged and whose journals are still being deleted, piece by piece.
 CREATE TABLE doomed (

@@ -16,6 +16,7 @@ from .appending import MARK_EVERY, Changes, refused, written
 from .cutting import CUT_BYTES
 from .files import OpenFile, close_file, open_file, unfinished
 from .protocol import (
+    Arrivals,
     Deliveries,
     Digests,
     Durability,
@@ -184,23 +185,15 @@ class SqliteStore:
         records: Sequence[Record],
         row: Projection,
         durability: Durability = "power",
+        opened: Sequence[str] = (),
     ) -> Ticket[tuple[str, bool]]:
         """See `Store.create`."""
         protocol.check_records(-1, records)
         tenant, last = self._tenant, records[-1]
         guard = (
-            tenant,
-            *new[:6],
-            row.state,
-            row.wait_reason,
-            last[0],
-            row.head,
-            new.owner,
-            records[0][1],
-            last[1],
-            row.wake_at_ns,
-            len(records),
-        )
+            tenant, *new[:6], row.state, row.wait_reason, last[0], row.head, new.owner, records[0][1], last[1],
+            row.wake_at_ns, len(records),
+        )  # fmt: skip
         otherwise: _Asked = [
             ("action_id", (tenant, new.id, last[0])),
             ("fence", (tenant, new.id)),
@@ -216,6 +209,8 @@ class SqliteStore:
             return keyed[0][0], False
 
         then = written(tenant, new.id, action_id, records, row.head)
+        if opened:
+            then.append(("insert_awaited", [(tenant, each, new.id) for each in opened]))
         return self._change((new.id, True), known, [("create", guard)], then, otherwise, durability)
 
     def append(
@@ -228,6 +223,7 @@ class SqliteStore:
         row: Projection,
         durability: Durability = "power",
         taken: Sequence[str] = (),
+        opened: Sequence[str] = (),
     ) -> Ticket[int]:
         """See `Store.append`."""
         self._check_change(durability)
@@ -259,6 +255,8 @@ class SqliteStore:
         then = written(tenant, execution_id, action_id, records, head)
         if taken:
             then.append(("take", [(last, tenant, execution_id, each) for each in taken]))
+        if opened:
+            then.append(("insert_awaited", [(tenant, each, execution_id) for each in opened]))
         return self._change(last, known, guards, then, otherwise, durability)
 
     def claim(
@@ -277,6 +275,18 @@ class SqliteStore:
         whose = (self._tenant, execution_id)
         guards = [("claim", (owner, lease_until_ns, *whose, epoch))]
         return self._change(epoch + 1, known, guards, [], [("fence", whose)])
+
+    def renew(self, execution_id: str, epoch: int, lease_until_ns: int) -> Ticket[bool]:
+        """See `Store.renew`."""
+
+        def known(answers: list[list[tuple[Any, ...]]]) -> bool:
+            if not answers[0]:
+                raise protocol.not_found(execution_id)
+            return False
+
+        whose = (self._tenant, execution_id)
+        guards = [("renew", (lease_until_ns, *whose, epoch))]
+        return self._change(True, known, guards, [], [("fence", whose)], "process")
 
     def release(self, execution_id: str, epoch: int) -> Ticket[bool]:
         """See `Store.release`."""
@@ -302,22 +312,10 @@ class SqliteStore:
                 raise protocol.not_found(execution_id)
             return bool(delivered) and delivered[0][1:4] == (kind, name, body)
 
-        guards = [
-            (
-                "deliver",
-                (
-                    *whose,
-                    delivery_id,
-                    at_ns,
-                    kind,
-                    name,
-                    body,
-                    protocol.delivery_digest(delivery_id, at_ns, kind, name, body),
-                ),
-            )
-        ]
+        digest = protocol.delivery_digest(delivery_id, at_ns, kind, name, body)
+        guards = [("deliver", (*whose, delivery_id, at_ns, kind, name, body, digest))]
         otherwise = [("delivered", (*whose, delivery_id)), ("fence", whose)]
-        return self._change(True, known, guards, [], otherwise)
+        return self._change(True, known, guards, [("give_place", [(self._tenant,)])], otherwise)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -327,19 +325,24 @@ class SqliteStore:
         def one(found: list[tuple[Any, ...]]) -> ExecutionRow:
             if not found:
                 raise protocol.not_found(execution_id)
-            return rows.execution_rows(self.path, found)[0]
+            return self._rows(found)[0]
 
         return self._query(one, "get", self._tenant, execution_id)
 
+    def awaited(self, step_id: str) -> Ticket[ExecutionRow]:
+        """See `Store.awaited`."""
+
+        def one(found: list[tuple[Any, ...]]) -> ExecutionRow:
+            if not found:
+                raise protocol.not_awaited(step_id)
+            return self._rows(found)[0]
+
+        return self._query(one, "awaited", self._tenant, step_id)
+
     def find(self, blueprint: str, key: str) -> Ticket[ExecutionRow | None]:
         """See `Store.find`."""
-        return self._query(
-            lambda found: rows.execution_rows(self.path, found)[0] if found else None,
-            "find",
-            self._tenant,
-            blueprint,
-            key,
-        )
+        one = lambda found: self._rows(found)[0] if found else None
+        return self._query(one, "find", self._tenant, blueprint, key)
 
     def _rows(self, found: Any) -> Rows:
         return rows.execution_rows(self.path, found)
@@ -438,6 +441,11 @@ class SqliteStore:
             lambda found: rows.deliveries(self.path, found), "inbox", *page, exists=execution_id
         )
 
+    def arrivals(self, after: int = 0, limit: int = 100) -> Ticket[Arrivals]:
+        """See `Store.arrivals`."""
+        page = (self._tenant, after, protocol.check_limit(limit))
+        return self._query(lambda found: rows.arrivals(self.path, found), "arrivals", *page)
+
     # --- retention ------------------------------------------------------------------------------------------------
 
     def finished(self, state: str, after: str = "", limit: int = 500) -> Ticket[Ended]:
@@ -450,7 +458,15 @@ class SqliteStore:
         # To SQLite's JSON a text ends at a NUL: what it names then would be another execution.
         wanted = [each for each in execution_ids if "\0" not in each]
         values = [(self._tenant, json.dumps(wanted))]
-        names = ("doom", "doom_marks", "doom_payloads", "doom_uses", "doom_inbox", "doom_rows")
+        names = (
+            "doom",
+            "doom_marks",
+            "doom_payloads",
+            "doom_uses",
+            "doom_inbox",
+            "doom_awaited",
+            "doom_rows",
+        )
         return self._change(None, lambda counts: counts[0], [], [(name, values) for name in names], [])
 
     def sweep(self, most: int) -> Ticket[int]:

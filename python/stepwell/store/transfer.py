@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from .. import _backend, encoding, errors, typeid
-from .._spec import EXECUTION_TERMINAL, MAX_PAYLOAD_BYTES
+from .._spec import EXECUTION_TERMINAL, MAX_PAYLOAD_BYTES, StepType
 from .._version import VERSION
 from ..journal import NO_DIGEST, digest
 from .protocol import Deliveries, Delivery, ExecutionRow, NewExecution, Projection, Records, Store
@@ -25,6 +25,8 @@ DELIVERY_BYTES: Final = MAX_PAYLOAD_BYTES * 2
 MAX_RECORDS: Final = 100_000_000
 """Of one execution, and deliveries to it."""
 PAGE: Final = 500
+AWAITED: Final = (StepType.WAIT, StepType.CHILD)
+"""Steps of these types are registered: somebody outside may answer them."""
 _ROUNDS: Final = 1_000
 _TEXT: Final = 1_024
 
@@ -445,9 +447,10 @@ def _create(store: Store, about: _About, records: Records, execution: Any) -> bo
     row = Projection(
         str(execution.state), None if reason is None else str(reason), about.head, about.wake_at_ns
     )
+    opened = [step for kind in AWAITED for step in execution.steps.filter(type=kind).ids()]
     action_id = bytes.fromhex(digest(b"import " + about.id.encode() + about.head.encode()))
     try:
-        found, _ = store.create(new, action_id, records, row).wait()
+        found, _ = store.create(new, action_id, records, row, opened=opened).wait()
     except errors.Conflict:
         if _is_there(store, about):  # somebody else imports it at the same time
             return False

@@ -110,8 +110,10 @@ def _all_ids(store: Store, findings: list[Finding]) -> Iterator[str]:
 # --- one execution ------------------------------------------------------------------------------------------------
 
 
-def _execution(store: Store, id: str) -> int:
+def _execution(store: Any, id: str) -> int:
     """How many records an execution has, all of which are good."""
+    # Asked before all else: what is opened later may be in no record that is read.
+    asked = store.rows("verify_awaited_steps", store.tenant, id) if _is_file(store) else None
     row: ExecutionRow = _answer(store.get(id))
     records: Records = []
     try:
@@ -131,8 +133,9 @@ def _execution(store: Store, id: str) -> int:
     except _Bad as bad:
         raise _first_bad(store, id, row, records, bad) from None
     del records[row.version + 1 :]
-    _check_records(store, row, records)
-    if _is_file(store):
+    execution = _check_records(store, row, records)
+    if asked is not None:
+        _check_awaited(execution, _answer(asked))
         _check_deliveries(store, id)
     return len(records)
 
@@ -162,8 +165,11 @@ def _first_bad(store: Any, id: str, row: ExecutionRow, records: Records, bad: _B
     return bad if bad.seq is not None else _Bad(len(records), str(bad))
 
 
-def _check_records(store: Store, row: ExecutionRow, records: Records, *, whole: bool = True) -> None:
-    """Raises `_Bad` for the first record that is not what was written; if they are the whole, also for the row."""
+def _check_records(store: Store, row: ExecutionRow, records: Records, *, whole: bool = True) -> Any:
+    """Raises `_Bad` for the first record that is not what was written; if they are the whole, also for the row.
+
+    What is given back is the execution that they make.
+    """
     wrong = _digests(store, row.id, records)
     try:
         execution = _backend.chosen().Execution.replay(row.id, records, tenant=None) if records else None
@@ -178,6 +184,7 @@ def _check_records(store: Store, row: ExecutionRow, records: Records, *, whole: 
         raise _Bad(wrong, f"record {wrong} is not the one whose digest is kept beside it")
     if whole:
         _check_row(store, row, records, execution)
+    return execution
 
 
 def _digests(store: Store, id: str, records: Records) -> int | None:
@@ -223,6 +230,12 @@ def _check_row(store: Store, row: ExecutionRow, records: list[Record], execution
         raise _Bad(None, f"its row says something else than its journal about: {', '.join(wrong)}")
     if not 0 <= row.claims <= row.epoch or row.epoch < 1:
         raise _Bad(None, "its row has impossible counts of claims")
+
+
+def _check_awaited(execution: Any, found: list[tuple[Any]]) -> None:
+    for (step,) in found:
+        if not isinstance(step, str) or execution.get_step(step) is None:
+            raise _Bad(None, "it is registered for a step that is not in its journal")
 
 
 def _check_deliveries(store: Any, id: str) -> None:
@@ -315,5 +328,9 @@ def _tables(store: "SqliteStore") -> Iterator[Finding]:
         yield _about(mine, execution, None, "the use of a payload is of no payload or of no execution")
     for mine, execution, taken in _answer(store.rows("verify_inbox", *asked)):
         yield _about(mine, execution, taken, "a delivery belongs to no execution, or to no record of it")
+    for mine, execution in _answer(store.rows("verify_given_places", *asked)):
+        yield _about(mine, execution, None, "a delivery has a place that was not given to it")
+    for mine, execution in _answer(store.rows("verify_awaited", *asked)):
+        yield _about(mine, execution, None, "a step that is waited for is of no execution")
     for mine, execution in _answer(store.rows("verify_doomed", *asked)):
         yield _about(mine, execution, None, "it is purged, and is there")

@@ -15,7 +15,7 @@ def store_checks() -> dict[str, Check]:
     Each is independent of the others, and what it opens it closes. All together take a few seconds.
     """
     # They are listed when their modules are imported.
-    from . import claiming, delivering, keeping, listing, purging, separating, waiting, writing  # noqa: F401
+    from . import answering, claiming, delivering, keeping, listing, purging, separating, waiting, writing  # noqa: F401
 
     return checks()
 

@@ -83,6 +83,30 @@ def a_claim_has_a_lease_if_it_says_so(fresh: Fresh) -> None:
 
 
 @check
+def a_lease_is_moved_by_its_owner_alone(fresh: Fresh) -> None:
+    """For as long as nobody else has claimed it, and it was not given up; nothing else changes."""
+    store = fresh.open()
+    create(store)
+    equal(store.renew("exec_1", 1, 40).wait(SECONDS), True, "the lease of a new execution")
+    equal(row_of(store).lease_until_ns, 40, "that lease")
+    store.claim("exec_1", "you", 1, lease_until_ns=50).wait(SECONDS)
+    before = row_of(store)
+    for lease in (60, 60, 55, 2**62):
+        equal(store.renew("exec_1", 2, lease).wait(SECONDS), True, f"a lease up to {lease}")
+        equal(row_of(store), before._replace(lease_until_ns=lease), "the row")
+    for epoch in (1, 3, 0, -1):
+        equal(store.renew("exec_1", epoch, 99).wait(SECONDS), False, f"one of epoch {epoch}")
+    equal(row_of(store).lease_until_ns, 2**62, "the lease after those")
+    store.release("exec_1", 2).wait(SECONDS)
+    for epoch in (2, 3):
+        equal(store.renew("exec_1", epoch, 99).wait(SECONDS), False, f"one of epoch {epoch}, given up")
+    equal(row_of(store).lease_until_ns, None, "the lease after it was given up")
+    store.claim("exec_1", "she", 3, lease_until_ns=7).wait(SECONDS)
+    equal(store.renew("exec_1", 2, 99).wait(SECONDS), False, "one of the owner before")
+    equal(row_of(store).lease_until_ns, 7, "the lease of the next owner")
+
+
+@check
 def claims_without_progress_are_counted(fresh: Fresh) -> None:
     """An append that is progress begins the count anew."""
     store = fresh.open()

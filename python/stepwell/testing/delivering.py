@@ -2,7 +2,7 @@
 
 from ..errors import Conflict
 from ..store import Delivery, Store
-from .checking import DONE, RUNNING, SECONDS, Fresh, append, check, create, equal, records, refused
+from .checking import DONE, RUNNING, SECONDS, Fresh, append, check, create, equal, records, refused, sweep_all
 
 
 def _deliver(
@@ -121,3 +121,77 @@ def what_is_taken_of_one_stays_with_another(fresh: Fresh) -> None:
     store.append("exec_2", 1, 1, b"x", records(2, 2), RUNNING, taken=["d1"]).wait(SECONDS)
     equal(_inbox(store), ["d1"], "the inbox of the other")
     equal(store.inbox("exec_2").wait(SECONDS), [], "the inbox of the one")
+
+
+@check
+def arrivals_are_those_of_all_executions(fresh: Fresh) -> None:
+    """In the order in which they came, by pages, until they are taken."""
+    store = fresh.open()
+    equal(store.arrivals().wait(SECONDS), [], "an empty store")
+    for ident in ("exec_1", "exec_2", "exec_3"):
+        create(store, ident)
+    whose = [f"exec_{number * 7 % 3 + 1}" for number in range(12)]
+    for number, ident in enumerate(whose):
+        store.deliver(ident, f"d{number}", "signal", "go", b"", 100 - number).wait(SECONDS)
+        store.deliver(ident, f"d{number}", "signal", "go", b"", 5).wait(SECONDS)
+    found = store.arrivals().wait(SECONDS)
+    equal([ident for _, ident in found], whose, "all")
+    places = [place for place, _ in found]
+    equal(places, sorted(set(places)), "places go up, and none is used twice")
+    equal(places[0] > 0, True, "the first is behind 0")
+    for ident in ("exec_1", "exec_2", "exec_3"):
+        own = [each.place for each in store.inbox(ident).wait(SECONDS)]
+        equal(own, [place for place, of in found if of == ident], f"the places in the inbox of {ident}")
+    equal(store.arrivals(places[4], 3).wait(SECONDS), found[5:8], "a page")
+    equal(store.arrivals(places[-1]).wait(SECONDS), [], "behind the last")
+    equal(store.arrivals(-1, 1).wait(SECONDS), found[:1], "before the first")
+    taken = ["d0", "d3"]
+    store.append(whose[0], 1, 1, b"x", records(2, 2), RUNNING, taken=taken).wait(SECONDS)
+    left = [each for number, each in enumerate(found) if number not in (0, 3)]
+    equal(store.arrivals().wait(SECONDS), left, "when two are taken")
+    equal(fresh.open("other").arrivals().wait(SECONDS), [], "another tenant's")
+
+
+@check
+def no_place_is_given_twice(fresh: Fresh) -> None:
+    """Whoever has passed it would never see the second: not when it was taken, nor when it was purged."""
+    store = fresh.open()
+    for ident in ("exec_1", "exec_2"):
+        create(store, ident)
+    passed = 0
+    for number in range(3):
+        store.deliver("exec_1", f"d{number}", "signal", "go", b"", 1).wait(SECONDS)
+        [(place, _)] = store.arrivals(passed).wait(SECONDS)
+        equal(place > passed, True, "a place goes up")
+        passed = place
+        given = records(number + 2, number + 2)
+        store.append("exec_1", number + 1, 1, b"%d" % number, given, RUNNING, taken=[f"d{number}"]).wait(
+            SECONDS
+        )
+        equal(store.arrivals().wait(SECONDS), [], "when it is taken")
+    store.deliver("exec_1", "last", "signal", "go", b"", 1).wait(SECONDS)
+    [(passed, _)] = store.arrivals(passed).wait(SECONDS)
+    append(store, "exec_1", records(5, 5), DONE)
+    equal(store.doom(["exec_1"]).wait(SECONDS), 1, "dooming it")
+    equal(store.arrivals().wait(SECONDS), [], "when it is purged")
+    sweep_all(store)
+    store.deliver("exec_2", "d0", "signal", "go", b"", 1).wait(SECONDS)
+    [(place, ident)] = store.arrivals().wait(SECONDS)
+    equal((place > passed, ident), (True, "exec_2"), "the next")
+
+
+@check
+def what_was_taken_is_known_after_the_end(fresh: Fresh) -> None:
+    """So the sender of an answer that is repeated gets the same reply."""
+    store = fresh.open()
+    create(store)
+    for each in ("d1", "d2"):
+        _deliver(store, each)
+    store.append("exec_1", 1, 1, b"x", records(2, 2), DONE, taken=["d1"]).wait(SECONDS)
+    for each in ("d1", "d2"):
+        equal(_deliver(store, each, at_ns=9), True, f"{each} again")
+        equal(_deliver(store, each, body=b"other"), False, f"another body under {each}")
+        equal(_deliver(store, each, name="other"), False, f"another name under {each}")
+        equal(_deliver(store, each, kind="callback"), False, f"another kind under {each}")
+    equal(_deliver(store, "d3"), False, "a new one")
+    equal(_inbox(store), ["d2"], "the inbox")

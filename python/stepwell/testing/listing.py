@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import ValidationError
 from ..store import ExecutionRow, Projection, Store, Ticket
-from .checking import DONE, SECONDS, Fresh, append, check, create, equal, ids, records, refused, true
+from .checking import DONE, SECONDS, Fresh, append, check, create, equal, ids, records, refused, row_of, true
 
 WAITING = Projection("waiting", "timer", "0" * 32, wake_at_ns=1)
 
@@ -147,6 +147,23 @@ def those_whose_time_has_come_are_due(fresh: Fresh) -> None:
 
 
 @check
+def those_in_any_state_are_due_but_the_ended(fresh: Fresh) -> None:
+    """One that has yet to start among them."""
+    store = fresh.open()
+    states = ("created", "planning", "running", "paused", "waiting", "completed", "failed", "cancelled")
+    for number, state in enumerate(states):
+        create(store, f"exec_{number}", row=Projection(state, None, "0" * 32, wake_at_ns=9 - number))
+    equal(row_of(store, "exec_0").wake_at_ns, 9, "when the first has to start")
+    equal(ids(store.due(9).wait(SECONDS)), [f"exec_{number}" for number in (4, 3, 2, 1, 0)], "all")
+    equal(ids(store.due(8).wait(SECONDS)), [f"exec_{number}" for number in (4, 3, 2, 1)], "before it starts")
+    append(store, "exec_0", records(2, 2), Projection("running", None, "0" * 32))
+    equal(row_of(store, "exec_0").wake_at_ns, None, "the time of one that has started")
+    append(store, "exec_4", records(2, 2), DONE._replace(wake_at_ns=1))
+    append(store, "exec_3", records(2, 2), Projection("paused", None, "0" * 32))
+    equal(ids(store.due(99).wait(SECONDS)), ["exec_2", "exec_1"], "when some have gone on, or ended")
+
+
+@check
 def a_page_has_a_size(fresh: Fresh) -> None:
     """From 1 to 1,000."""
     store = fresh.open()
@@ -156,6 +173,7 @@ def a_page_has_a_size(fresh: Fresh) -> None:
         ("children", lambda limit: store.children("exec_0", limit=limit)),
         ("due", lambda limit: store.due(5, limit)),
         ("inbox", lambda limit: store.inbox("exec_1", limit=limit)),
+        ("arrivals", lambda limit: store.arrivals(limit=limit)),
         ("finished", lambda limit: store.finished("completed", limit=limit)),
     ]
     for name, ask in asked:

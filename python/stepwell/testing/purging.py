@@ -79,9 +79,13 @@ def the_doomed_are_in_no_answer(fresh: Fresh) -> None:
     """From that moment on, before anything of them is swept."""
     store = fresh.open()
     create(store, "exec_0")
-    row = Projection("completed", None, "0" * 32, wake_at_ns=5)
-    create(store, "exec_1", key="k", parent="exec_0", row=row, written=records(0, 10))
-    create(store, "exec_2", key="other", parent="exec_0", row=row)
+    row = Projection("running", None, "0" * 32, wake_at_ns=5)
+    for ident, key, last in (("exec_1", "k", 10), ("exec_2", "other", 1)):
+        create(store, ident, key=key, parent="exec_0", row=row, written=records(0, last - 1))
+        store.deliver(ident, "d", "signal", "s", b"", 1).wait(SECONDS)
+        ended = row._replace(state="completed")
+        opened = [f"step_of_{ident}"]
+        store.append(ident, last - 1, 1, b"end", records(last, last), ended, opened=opened).wait(SECONDS)
     equal(store.doom(["exec_1"]).wait(SECONDS), 1, "dooming one")
 
     def looked_at(when: str) -> None:
@@ -95,6 +99,8 @@ def the_doomed_are_in_no_answer(fresh: Fresh) -> None:
             ("append", lambda: store.append("exec_1", 10, 1, b"x", records(11, 11), RUNNING)),
             ("claim", lambda: store.claim("exec_1", "me", 1)),
             ("release", lambda: store.release("exec_1", 1)),
+            ("renew", lambda: store.renew("exec_1", 1, 5)),
+            ("awaited", lambda: store.awaited("step_of_exec_1")),
             ("deliver", lambda: store.deliver("exec_1", "d", "signal", "s", b"", 1)),
         ):
             refused(NotFound, ask, f"{name} {when}")
@@ -107,7 +113,9 @@ def the_doomed_are_in_no_answer(fresh: Fresh) -> None:
             f"list of a blueprint {when}",
         )
         equal(ids(store.children("exec_0").wait(SECONDS)), ["exec_2"], f"children {when}")
-        equal(ids(store.due(9).wait(SECONDS)), ["exec_2"], f"due {when}")
+        equal(store.due(9).wait(SECONDS), [], f"due {when}")
+        equal([ident for _, ident in store.arrivals().wait(SECONDS)], ["exec_2"], f"arrivals {when}")
+        equal(store.awaited("step_of_exec_2").wait(SECONDS).id, "exec_2", f"the step of another {when}")
         equal(store.count().wait(SECONDS), {"completed": 1, "running": 1}, f"count {when}")
         equal([each[0] for each in store.finished("completed").wait(SECONDS)], ["exec_2"], f"finished {when}")
 

@@ -39,6 +39,7 @@ REQUESTS: Final[dict[str, Ask]] = {
     "inbox": lambda store, ident: store.inbox(ident),
     "claim": lambda store, ident: store.claim(ident, "you", 1),
     "release": lambda store, ident: store.release(ident, 1),
+    "renew": lambda store, ident: store.renew(ident, 1, 5),
     "append": lambda store, ident: store.append(ident, 1, 1, b"x", records(2, 2), RUNNING),
     "append again": lambda store, ident: store.append(ident, -1, 1, b"create-exec_1", records(0, 1), RUNNING),
     "deliver": lambda store, ident: store.deliver(ident, "d1", "signal", "go", b"", 1),
@@ -65,6 +66,7 @@ def tenants_do_not_see_each_other(fresh: Fresh) -> None:
     equal(other.count().wait(SECONDS), {}, "count")
     equal(other.count("m.f").wait(SECONDS), {}, "count of a blueprint")
     equal(other.due(9).wait(SECONDS), [], "due")
+    equal(other.arrivals().wait(SECONDS), [], "arrivals")
     equal(other.find("m.f", "k").wait(SECONDS), None, "find")
     equal(other.finished("completed").wait(SECONDS), [], "finished")
     equal(row_of(acme), before, "the row")
@@ -145,6 +147,7 @@ def hostile_text_finds_nothing(fresh: Fresh) -> None:
         equal(store.children(text).wait(SECONDS), [], f"the parent {shown}")
         equal(store.count(text).wait(SECONDS), {}, f"the count of {shown}")
         equal(store.doom([text]).wait(SECONDS), 0, f"dooming {shown}")
+        refused(NotFound, lambda text=text: store.awaited(text), f"the step {shown}")  # type: ignore[misc]
         refused(ValidationError, lambda text=text: store.finished(text), f"the state {shown}")  # type: ignore[misc]
     equal(row_of(store), before, "the row")
 
@@ -182,7 +185,8 @@ def hostile_text_is_kept_as_it_is(fresh: Fresh) -> None:
         equal(ids(store.list(blueprint=text).wait(SECONDS)), [ident], f"the blueprint {shown}")
         equal(ids(store.children(text).wait(SECONDS)), [ident], f"the parent {shown}")
         given = [(1, 1, text, b"")]
-        ticket = store.append(ident, 0, 2, text.encode(), given, row, taken=[text])
+        ticket = store.append(ident, 0, 2, text.encode(), given, row, taken=[text], opened=[text])
         equal(ticket.wait(SECONDS), 1, f"taking {shown}")
         equal(store.inbox(ident).wait(SECONDS), [], f"the inbox without {shown}")
+        equal(store.awaited(text).wait(SECONDS).id, ident, f"the step {shown}")
     equal(store.count().wait(SECONDS), dict.fromkeys(HOSTILE, 1), "the counts")

@@ -221,6 +221,7 @@ def what_is_not_there_is_not_found(fresh: Fresh) -> None:
         ("append", lambda: store.append("exec_9", 1, 1, b"x", records(2, 2), RUNNING)),
         ("claim", lambda: store.claim("exec_9", "me", 1)),
         ("release", lambda: store.release("exec_9", 1)),
+        ("renew", lambda: store.renew("exec_9", 1, 5)),
         ("deliver", lambda: store.deliver("exec_9", "d", "signal", "s", b"", 1)),
     ):
         refused(NotFound, ask, name)
@@ -259,6 +260,13 @@ def what_no_store_can_keep_is_refused(fresh: Fresh) -> None:
         ("an owner", lambda: store.claim("exec_1", "\ud800", 1)),
         ("an epoch", lambda: store.claim("exec_1", "me", 1 << 63)),
         ("a time", lambda: store.due(1 << 63)),
+        ("a lease", lambda: store.renew("exec_1", 1, 1 << 63)),
+        ("a place", lambda: store.arrivals(1 << 63)),
+        ("a step", lambda: store.awaited("\ud800")),
+        (
+            "a step to open",
+            lambda: store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING, opened=["\ud800"]),
+        ),
         ("a seq", lambda: store.load("exec_1", 1 << 63)),
         ("a kind", lambda: store.append("exec_1", 1, 1, b"x", [(2, 1, "\ud800", b"")], RUNNING)),
         ("a body", lambda: store.append("exec_1", 1, 1, b"x", [(2, 1, "k", text)], RUNNING)),
