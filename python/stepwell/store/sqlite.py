@@ -227,7 +227,7 @@ class SqliteStore:
     ) -> Ticket[int]:
         """See `Store.append`."""
         self._check_change(durability)
-        if not taken:
+        if not taken and not opened:
             power = durability == "power"
             asked = self._appender.append(execution_id, expected_seq, epoch, action_id, records, row, power)
             if asked is not None:
