@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):
 class Ticket:
     """One request's outcome, to come."""
 
-    __slots__ = ("_done", "_error", "_finish", "_gate", "_listeners", "_outcome", "_value")
+    __slots__ = ("__weakref__", "_done", "_error", "_finish", "_gate", "_listeners", "_outcome", "_value")
 
     def __init__(self, value: Any = None, finish: Callable[[Any], Any] | None = None) -> None:
         self._gate = threading.Lock()
