@@ -17,10 +17,12 @@ const DIGEST: usize = 16;
 /// The longest head that is looked at here.
 const HEAD: usize = 32;
 
-/// What is bound to the statements of an append beside the records: room for that, and for what each record adds.
-const VALUES: usize = 20;
-const RECORD_VALUES: usize = 12;
-const BYTES: usize = 256;
+/// What is bound to the statements of an append beside its records, and for each of these: no more room than that, as
+/// larger pieces of memory take longer.
+const VALUES: usize = 15;
+const RECORD_VALUES: usize = 10;
+const BYTES: usize = 128;
+const RECORD_BYTES: usize = 40;
 
 /// The statements by their numbers.
 struct Numbers {
@@ -128,11 +130,9 @@ impl Appender {
         let records = items.iter().map(record).collect::<Option<Vec<_>>>()?;
         let last = records.last()?;
         let bytes: usize = records.iter().map(|record| record.body.as_bytes().len()).sum();
-        let mut all = Values::with_room(
-            VALUES + RECORD_VALUES * records.len(),
-            BYTES + bytes + RECORD_VALUES * records.len(),
-        );
-        let mut change = Change::with_room(records.len() + 5);
+        let bytes = bytes + BYTES + self.tenant.len() + RECORD_BYTES * records.len();
+        let mut all = Values::with_room(VALUES + RECORD_VALUES * records.len(), bytes);
+        let mut change = Change::with_room(records.len() + 4);
         let head = self.guard(&mut all, &mut change, (execution_id, fence), &records, row)?;
         let (expected, _) = fence;
         let mut following = records.iter().skip(1);
