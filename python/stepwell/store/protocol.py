@@ -235,7 +235,8 @@ class Store(Protocol):
     def arrivals(self, after: int = 0, limit: int = 100) -> Ticket[Arrivals]:
         """What was delivered to any execution and not taken, in the order in which it came: place and execution.
 
-        It begins after the delivery with that place, and is cheap: made to be asked many times a second.
+        It begins after the delivery with that place, and is cheap: made to be asked many times a second. What nobody
+        took of an execution that has ended is among it, until that is purged.
         """
         ...
 

@@ -195,3 +195,4 @@ def what_was_taken_is_known_after_the_end(fresh: Fresh) -> None:
         equal(_deliver(store, each, kind="callback"), False, f"another kind under {each}")
     equal(_deliver(store, "d3"), False, "a new one")
     equal(_inbox(store), ["d2"], "the inbox")
+    equal([ident for _, ident in store.arrivals().wait(SECONDS)], ["exec_1"], "what nobody took")
