@@ -42,6 +42,12 @@ _Dumps = Callable[..., bytes]
 _Loads = Callable[[bytes], Any]
 
 
+class Encoded(bytes):
+    """What `encode` gave, to be taken as it is where a value is expected."""
+
+    __slots__ = ()
+
+
 def encode(value: object, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     """The value as compact JSON in UTF-8, at most `max_bytes` long.
 
@@ -50,6 +56,8 @@ def encode(value: object, max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
     dumps = _dumps
     if type(value) is str and len(value) < _SHORT:
         data = _encode_text(value)
+    elif type(value) is Encoded:
+        data = bytes(value)
     elif dumps is None:
         data = _encode_stdlib(value)
     else:
@@ -287,8 +295,9 @@ def _encode_stdlib(value: object) -> bytes:
         _write(value, 0, pieces.append)
     except _Refusal as refusal:
         path = "$" + "".join(reversed(refusal.path))
-        shown = path if len(path) <= 400 else f"{path[:200]}…{path[-200:]}"
-        error = errors.EncodingError(f"cannot encode the value at {shown}: {refusal.reason}")
+        error = errors.EncodingError(
+            f"cannot encode the value at {errors.short_path(path)}: {refusal.reason}"
+        )
         error.path = path
         raise error from refusal.__cause__
     return "".join(pieces).encode("utf-8")
@@ -337,7 +346,7 @@ def _write_dict(value: dict[Any, Any], depth: int, put: Callable[[str], object])
         try:
             _write(item, depth, put)
         except _Refusal as refusal:
-            refusal.path.append(_key_in_path(key))
+            refusal.path.append(errors.key_in_path(key))
             raise
     if not exact and len({str.__str__(key) for key in value}) != len(value):
         raise _Refusal("two keys are the same text")
@@ -393,12 +402,6 @@ def _float(number: float) -> str:
         return f"{mantissa}e-{int(exponent)}"
     sign = "-" if number < 0 else ""
     return f"{sign}0.0000{mantissa.lstrip('-').replace('.', '')}"
-
-
-def _key_in_path(key: str) -> str:
-    if key.isascii() and key.isidentifier() and len(key) <= 80:
-        return f".{key}"
-    return f"[{key if len(key) <= 80 else key[:80] + '…'!a}]"
 
 
 def _decode_stdlib(data: bytes) -> Any:

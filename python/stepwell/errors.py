@@ -143,6 +143,10 @@ class PlaceError(StepwellError):
     """A step was called from where its place cannot be known again, so it was not run."""
 
 
+class LeftMemory(StepwellError):
+    """The kernel does not run an execution just now: it waits or is paused, and comes back by itself or when asked."""
+
+
 class KernelClosed(StepwellError):
     """The kernel was closed, or lost the execution, before it ended. The record is kept; `resume` goes on from it."""
 
@@ -418,6 +422,18 @@ def no_pyarrow() -> NoReturn:
 
 def internal(what: str) -> NoReturn:
     raise InternalError(f"defect in stepwell, please report it: {what}")
+
+
+def key_in_path(key: str) -> str:
+    """A key as part of a path inside a value: cut, and with nothing that a terminal acts on."""
+    if key.isascii() and key.isidentifier() and len(key) <= 80:
+        return f".{key}"
+    return f"[{_shown(key)}]"
+
+
+def short_path(path: str) -> str:
+    """A path inside a value, as long as a message may show it."""
+    return path if len(path) <= 400 else f"{path[:200]}…{path[-200:]}"
 
 
 def _about(step_id: str, error: StepwellError) -> NoReturn:

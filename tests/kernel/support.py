@@ -94,6 +94,7 @@ REFUSALS = {
     for name, value in vars(errors).items()
     if callable(value) and not isinstance(value, type) and name.islower() and not name.startswith("_")
     if getattr(value, "__module__", None) == errors.__name__
+    if name not in {"key_in_path", "short_path"}  # they say where, and refuse nothing
 }
 """The functions of `stepwell.errors` that raise a refusal of the kernel, by name."""
 
