@@ -29,8 +29,8 @@ PROOFS := prove-kills prove-power prove-failures prove-zombies prove-processes p
     prove-tampering prove-hostile prove-stores
 
 .PHONY: help run test test-rust test-here test-others check check-spec check-ruff check-types check-stub check-rust \
-        check-house $(PROOFS) bench bench-quick bench-stores bench-report bench-run spec format native build wheels pythons \
-        clean
+        check-house $(PROOFS) bench bench-quick bench-stores bench-runtime bench-peers bench-report bench-run spec format \
+        native build wheels pythons clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -101,6 +101,7 @@ prove-stores: ## 50,000 random sequences of requests to each store; they answer 
 bench: bench-run ## native, pure and hand-written in one run, as ratios with their targets; fails where one is missed
 	$(PY) benches/ratios.py --check $(VENV)/bench.json
 	$(PY) benches/stores.py --check
+	$(PY) benches/runtime.py --check
 
 bench-quick: build ## the short edition, a few seconds, as `make test` has it
 	$(PY) benches/quick.py
@@ -108,9 +109,17 @@ bench-quick: build ## the short edition, a few seconds, as `make test` has it
 bench-stores: build ## the SQLite store beside raw sqlite3 on this disk, some minutes
 	$(PY) benches/stores.py --check
 
+bench-runtime: build ## the runtime beside raw sqlite3 and bare asyncio on this disk, some minutes
+	$(PY) benches/runtime.py --check
+
+bench-peers: build ## the same work by other libraries, each in an environment made for it; writes their table to docs/
+	$(PY) benches/peers/run.py --json docs/figures/peers.json
+	$(PY) benches/report.py
+
 bench-report: bench-run ## the long one again, written to docs/: numbers, tables and plot
 	$(PY) benches/ratios.py --json docs/figures/bench.json $(VENV)/bench.json
 	$(PY) benches/stores.py --json docs/figures/stores.json
+	$(PY) benches/runtime.py --json docs/figures/runtime.json
 	$(PY) benches/report.py
 
 bench-run: build

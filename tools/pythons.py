@@ -151,6 +151,7 @@ def passes(python: Python, kind: str, package: Path) -> bool:
         "--ignore=tests/house/test_wheels.py",
         "--ignore=tests/house/test_report.py",
         "--ignore=tests/proofs",
+        "--ignore=tests/examples",
     ]
     ended = subprocess.run(command, cwd=ROOT, check=False)
     print(f"=== {python}: {time.monotonic() - began:.0f} s ===", flush=True)

@@ -30,6 +30,7 @@ from .errors import (
     InvalidId,
     InvalidTransition,
     KernelClosed,
+    LeftMemory,
     NotFound,
     OpenSteps,
     PayloadTooLarge,
@@ -55,8 +56,41 @@ from .model import Attempt, LimitWarning, ParentLink, ResourceLimits, StepSource
 from .steps import StepRange, Steps
 
 if TYPE_CHECKING:
+    from . import logging as logging
     from ._pure import Execution, IdSource, Step, SystemClock, new_id
-    from .runtime import Blueprint, Handle, Kernel, blocking, blueprint, current_step, run_step, step
+    from .logging import LogFilter
+    from .runtime import (
+        Batch,
+        Blueprint,
+        Callback,
+        Codec,
+        Completion,
+        Current,
+        CurrentStep,
+        Handle,
+        Kernel,
+        blocking,
+        blueprint,
+        callback,
+        checkpoint,
+        child,
+        continue_as_new,
+        current,
+        current_step,
+        map,
+        now,
+        parallel,
+        patched,
+        random,
+        run_step,
+        scope,
+        sleep,
+        step,
+        uuid,
+        wait_for,
+        wait_for_callback,
+        wait_until,
+    )
 
 BACKEND, _chosen = _backend.choose()
 if not TYPE_CHECKING:
@@ -69,7 +103,38 @@ if not TYPE_CHECKING:
     )
 
 _RUNTIME = frozenset(
-    {"Blueprint", "Handle", "Kernel", "blocking", "blueprint", "current_step", "run_step", "step"}
+    {
+        "Batch",
+        "Blueprint",
+        "Callback",
+        "Codec",
+        "Completion",
+        "Current",
+        "CurrentStep",
+        "Handle",
+        "Kernel",
+        "blocking",
+        "blueprint",
+        "callback",
+        "checkpoint",
+        "child",
+        "continue_as_new",
+        "current",
+        "current_step",
+        "map",
+        "now",
+        "parallel",
+        "patched",
+        "random",
+        "run_step",
+        "scope",
+        "sleep",
+        "step",
+        "uuid",
+        "wait_for",
+        "wait_for_callback",
+        "wait_until",
+    }
 )
 
 
@@ -78,7 +143,16 @@ def __getattr__(name: str) -> Any:
     if name in _RUNTIME:
         from . import runtime
 
+        if name == "blocking":
+            from .runtime import blocking
+
+            return blocking
         return getattr(runtime, name)
+    if name in {"LogFilter", "logging"}:
+        from importlib import import_module
+
+        found = import_module(".logging", __name__)
+        return found if name == "logging" else found.LogFilter
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
 
 
@@ -87,9 +161,15 @@ __all__ = [
     "Action",
     "Attempt",
     "Backoff",
+    "Batch",
     "Blueprint",
+    "Callback",
     "Clock",
+    "Codec",
+    "Completion",
     "Conflict",
+    "Current",
+    "CurrentStep",
     "DivergenceError",
     "DuplicateStep",
     "EncodingError",
@@ -106,8 +186,10 @@ __all__ = [
     "InvalidTransition",
     "Kernel",
     "KernelClosed",
+    "LeftMemory",
     "LimitWarning",
     "LlmCode",
+    "LogFilter",
     "ManualClock",
     "NotFound",
     "OpenSteps",
@@ -145,10 +227,26 @@ __all__ = [
     "__version__",
     "blocking",
     "blueprint",
+    "callback",
+    "checkpoint",
+    "child",
+    "continue_as_new",
+    "current",
     "current_step",
     "errors",
+    "map",
     "new_id",
+    "now",
+    "parallel",
+    "patched",
+    "random",
     "run_step",
+    "scope",
+    "sleep",
     "step",
     "typeid",
+    "uuid",
+    "wait_for",
+    "wait_for_callback",
+    "wait_until",
 ]

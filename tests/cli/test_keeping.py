@@ -214,6 +214,7 @@ def test_every_command_is_documented(command: Command) -> None:
     names = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
     assert names == {
         "run", "resume", "list", "show", "steps", "journal", "verify", "export", "import", "backup", "purge", "doctor",
+        "check", "cancel", "pause", "signal", "answer", "settle",
     }  # fmt: skip
     assert {name for name in names if f"| `{name}" not in page} == set()
     for name in names:

@@ -21,6 +21,10 @@ VERBS = [
     ["list", "--parent", "ID", "--count"],
     ["list", "--after", "ID"],
     ["list", "--blueprint", f"{MARK}.f"],
+    ["cancel", "ID"],
+    ["pause", "ID"],
+    ["signal", "ID", "go"],
+    ["settle", "ID", "step_1", "--retry"],
 ]
 WHOLE = [
     ["list"],
@@ -96,11 +100,27 @@ def test_resume_of_another_tenants(command: Command, foreign: str, tmp_path: Pat
     assert ask(command, verb, foreign)[0] == 3
 
 
+def test_an_answer_to_another_tenants_step(command: Command, foreign: str) -> None:
+    step = command("steps", foreign, "--json", tenant="other").json[0]["id"]
+    absent = nobodys(step)
+    assert ask(command, ["answer", "ID"], step) == ask(command, ["answer", "ID"], absent)
+    assert ask(command, ["answer", "ID"], step)[0] == 3
+
+
+def test_a_check_sees_nothing_of_others(command: Command, foreign: str, tmp_path: Path) -> None:
+    program = tmp_path / "checked.py"
+    program.write_text(
+        f"from stepwell import blueprint\n\n@blueprint(name='{MARK}.f', version='v1')\nasync def f(): ...\n"
+    )
+    assert command("check", program, "--json").json == {"checked": 0, "broken": []}
+    assert command("check", program, "--json", tenant="other", code=7).json["checked"] == 1
+
+
 def test_every_command_is_tried(command: Command) -> None:
     from stepwell.cli.app import app
 
     names = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
-    tried = {verb[0] for verb in [*VERBS, *WHOLE]} | {"resume"}
+    tried = {verb[0] for verb in [*VERBS, *WHOLE]} | {"resume", "answer", "check"}
     # A run is asked for by its key, which is each tenant's own; import and backup are given no id.
     assert names - tried == {"run", "import", "backup"}
 

@@ -10,6 +10,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "examples" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
@@ -68,3 +69,13 @@ def table(page: str, *head: str) -> list[list[str]]:
     (rows,) = found
     assert all(len(row) == len(head) for row in rows)
     return rows
+
+
+def tables(page: str, *head: str) -> list[list[str]]:
+    """The rows of all tables of `docs/<page>.md` with this head, as they are."""
+    found = []
+    for match in re.finditer(r"(?:^\|.*\n)+", text(ROOT / "docs" / f"{page}.md"), re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in match[0].splitlines()]
+        if tuple(rows[0]) == head:
+            found += rows[2:]
+    return found

@@ -19,7 +19,7 @@ TOP = r"(?:python|rust|spec|tests|tools|docs|benches|examples|\.github|\.ci)/"
 
 
 def name(page: Path) -> str:
-    return page.name
+    return page.name if page.parent != ROOT / "examples" else "examples.md"
 
 
 def run(folder: Path, backend: str, *arguments: object) -> str:

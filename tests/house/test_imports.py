@@ -20,7 +20,7 @@ LAYERS = (
     ("_native", "_pure", "_backend", "action", "builder", "fields", "journal", "reading", "steps"),
     ("store",),
     ("runtime",),
-    ("", "testing"),  # the public names
+    ("", "logging", "testing"),  # the public names
     ("cli", "__main__"),
 )  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

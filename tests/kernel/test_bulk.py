@@ -468,3 +468,12 @@ def test_a_range_made_by_hand_is_of_steps(backend, indices):
     found = StepRange(ex, range(0, 5, 2))
     ex.complete_steps(found)
     assert [str(state) for state in ex.steps.states()] == ["completed", "running"] * 2 + ["completed"]
+
+
+@pytest.mark.parametrize("name", ["complete_steps", "fail_steps", "cancel_steps"])
+def test_none_is_no_steps(backend, name):
+    ex = running(backend)
+    given = {"complete_steps": [(1, 2)], "fail_steps": ["no"], "cancel_steps": "why"}[name]
+    with pytest.raises(ValidationError, match="needs steps"):
+        getattr(ex, name)(None, given)
+    assert len(ex.steps) == 0

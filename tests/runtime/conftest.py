@@ -2,11 +2,14 @@
 
 import faulthandler
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from runtime.common import calls
+from stepwell.store import StoreSource
 from stepwell.store.memory import MemorySource
+from stepwell.store.sqlite import SqliteSource
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +30,9 @@ def nothing_called() -> Iterator[None]:
 @pytest.fixture
 def source() -> MemorySource:
     return MemorySource()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> StoreSource:
+    """Both kinds of store."""
+    return MemorySource() if request.param == "memory" else SqliteSource(tmp_path / "runs.db")

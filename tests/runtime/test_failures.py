@@ -239,7 +239,7 @@ def test_a_keyed_step_is_recorded_before_it_runs(source: MemorySource) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"effect": "once"},
+        {"effect": "twice"},
         {"retry": 3},
         {"retry_on": ValueError},
         {"retry_on": (KeyboardInterrupt,)},

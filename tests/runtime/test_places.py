@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from runtime.dying import crash_everywhere, crash_often
+from runtime.dying import crash_often
 from stepwell import ExecutionError, Kernel, blueprint, run_step, step
 from stepwell.errors import PlaceError
 from stepwell.store.memory import MemorySource
+from stepwell.testing import Crash, crash_everywhere
 
 effects: Counter[tuple[str, Any]] = Counter()
 chance = random.Random(7)
@@ -126,21 +127,20 @@ ALL = [gathered, grouped, limited, steps_gathered, one_after_the_other, in_a_thr
 def test_killed_at_every_write_the_result_is_the_same(which: Any) -> None:
     result = [expected(10 * number) for number in range(3)]
 
-    def check(writes: int) -> None:
+    def check(crash: Crash) -> None:
         # Twelve different calls, each with an effect; those whose record was lost ran once more.
-        assert len(effects) == 12, writes
-        assert max(effects.values()) <= 2, writes
+        assert len(effects) == 12, crash
+        assert max(effects.values()) <= 2, crash
         effects.clear()
 
-    results = crash_everywhere(which, 3, check=check)
-    assert len(results) > 8
-    assert results == [result] * len(results)
+    report = crash_everywhere(which, 3, check=check)
+    assert len(report.crashes) > 8
+    assert report.result == result
 
 
 def test_nested_tasks_killed_at_every_write() -> None:
     result = [expected(start) for start in (0, 10, 100, 110)]
-    results = crash_everywhere(nested, 2)
-    assert results == [result] * len(results)
+    assert crash_everywhere(nested, 2).result == result
 
 
 @pytest.mark.parametrize("which", [*ALL, nested], ids=lambda bp: bp.__name__)

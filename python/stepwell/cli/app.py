@@ -7,7 +7,7 @@ from .. import errors
 from .._spec import EXECUTION_TERMINAL
 from ..failures import ExecutionError
 from ..runtime import Handle, Kernel
-from . import keeping, loading, reading, view
+from . import checking, keeping, loading, reading, telling, view
 from .command import (
     Argument,
     JsonOption,
@@ -23,7 +23,7 @@ from .command import (
 from .progress import Progress
 from .text import safe
 
-__all__ = ["app", "keeping", "reading"]
+__all__ = ["app", "checking", "keeping", "reading", "telling"]
 
 Target = Annotated[str, Argument(help="A module or a .py file, and :name where it has several blueprints.")]
 

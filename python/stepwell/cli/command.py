@@ -18,7 +18,7 @@ from ..store.sqlite import SqliteSource, SqliteStore
 from .text import safe
 
 __all__ = [
-    "FOUND", "Argument", "Exit", "JsonOption", "Option", "StoreOption", "TenantOption", "app", "check_there",
+    "FOUND", "LATE", "Argument", "Exit", "JsonOption", "Option", "StoreOption", "TenantOption", "app", "check_there",
     "coroutine", "guarded", "make_folder", "opened", "path_of", "plain", "source", "where",
 ]  # fmt: skip
 
@@ -43,11 +43,13 @@ EXIT_CODES: Final = {
     4: "the store could not do it, or what was read is damaged",
     5: "paused: code and record differ",
     6: "another process runs it",
-    7: "verify or doctor found something",
+    7: "verify, check or doctor found something",
+    8: "too late: the execution has ended, or another answer came first",
     130: "interrupted: the record is kept",
 }
 """What the exit codes of all commands mean."""
 FOUND: Final = 7
+LATE: Final = 8
 
 _CODES: list[tuple[type[BaseException], int]] = [
     (errors.NotFound, 3),

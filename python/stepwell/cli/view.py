@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from .. import clock
@@ -16,6 +16,7 @@ from .text import safe, size_of_time
 
 SLOWEST: Final = 12
 _BAR: Final = 40
+_DEEPEST: Final = 12
 _COLOURS: Final = {"completed": "green", "failed": "red", "cancelled": "yellow", "paused": "yellow"}
 
 
@@ -110,6 +111,8 @@ def step_data(step: Step) -> dict[str, Any]:
         "place": step.place,
         "state": str(step.state),
         "attempt": step.attempt,
+        "retry_at": _time(step.retry_at),
+        "waits_for": waits_for(step),
         "started_at": _time(step.started_at),
         "ended_at": _time(step.ended_at),
         "duration_ms": step.duration_ms,
@@ -152,24 +155,80 @@ def print_counts(out: Console, states: dict[str, int]) -> None:
     out.print(Text(f"{sum(states.values()):>10,} in all"))
 
 
-def print_steps(out: Console, execution: Execution) -> None:
-    """The steps of an execution as a table."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "state", "name", "type", "attempt", "place", "took"):
-        table.add_column(title, no_wrap=title in ("id", "took"))
+def tree(execution: Execution) -> list[tuple[int, Step]]:
+    """The steps of an execution with their depth, each group followed by what is in it."""
+    inside: dict[str | None, list[Step]] = {}
     for step in execution.steps.values():
+        inside.setdefault(step.parent_step_id, []).append(step)
+    found: list[tuple[int, Step]] = []
+    left = [(0, step) for step in reversed(inside.pop(None, []))]
+    while left:
+        depth, step = left.pop()
+        found.append((depth, step))
+        left += [(depth + 1, inner) for inner in reversed(inside.pop(step.id, []))]
+    return found
+
+
+def waits_for(step: Step) -> str | None:
+    """What an open step waits for, in words; `None` where it does not wait."""
+    given = step.input if isinstance(step.input, dict) else {}
+    if step.is_terminal:
+        return None
+    if step.retry_at is not None and str(step.state) == "pending":
+        return f"its next attempt at {_moment(step.retry_at)}"
+    if str(step.step_type) == "child":
+        return f"execution {step.key}"
+    if str(step.step_type) != "wait" or step.started_at is None:
+        return None
+    if "ns" in given:
+        return f"the time {_later(step.started_at, given['ns'])}"
+    limit = given.get("timeout_ns")
+    until = "" if limit is None else f", until {_later(step.started_at, limit)}"
+    return ("the signal" if "reason" in given else f"an answer to {step.id}") + until
+
+
+def _later(moment: datetime, nanoseconds: Any) -> str:
+    known = isinstance(nanoseconds, int) and nanoseconds < 2**62
+    return _moment(moment + timedelta(microseconds=nanoseconds // 1000)) if known else "?"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def print_steps(out: Console, execution: Execution) -> None:
+    """The steps of an execution as a table, those of a group under it."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "state", "name", "type", "attempt", "place", "took", "waits for"):
+        table.add_column(title, no_wrap=title in ("id", "took"))
+    for depth, step in tree(execution):
         state = str(step.state)
         took = "-" if step.duration_ms is None else size_of_time(step.duration_ms)
         table.add_row(
             step.id,
             Text(state, style=_COLOURS.get(state, "")),
-            Text(safe(step.name)),
+            Text("  " * min(depth, _DEEPEST) + safe(step.name)),
             str(step.step_type),
             str(step.attempt),
             Text(safe(step.place or "-")),
             took,
+            Text(safe(waits_for(step) or "")),
         )
     out.print(table)
+
+
+def print_broken(out: Console, broken: dict[str, Any]) -> None:
+    """An execution that cannot go on, and why: both sides and the line of the code."""
+    out.print(Text(f"{broken['id']} of {safe(broken['blueprint'])} is {broken['state']}"))
+    out.print(Text(f"  {safe(broken['message'], 2000)}", style="red"))
+    for name in ("place", "source"):
+        if broken[name] is not None:
+            out.print(Text(f"  {name:<9} {safe(broken[name], 2000)}"))
+    for name in ("recorded", "called"):
+        side = broken[name]
+        if side is not None:
+            given = json.dumps(side["input"], ensure_ascii=False)
+            out.print(Text(f"  {name:<9} {safe(side['name'])} {safe(given, 500)}"))
 
 
 def print_records(out: Console, records: Iterable[Record]) -> None:
@@ -196,6 +255,11 @@ def print_execution(out: Console, execution: Execution) -> None:
     steps = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
     lines = [("execution", execution.id), ("blueprint", execution.blueprint), ("key", execution.key)]
     lines += [("state", execution.state), ("reason", execution.reason), ("steps", steps)]
+    lines += [
+        ("waits for", f"{step.name}: {what}")
+        for step in execution.steps.values()
+        if (what := waits_for(step))
+    ]
     if execution.duration_ms is not None:
         lines.append(("duration", size_of_time(execution.duration_ms)))
     for name, value in lines:

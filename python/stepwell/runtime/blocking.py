@@ -1,187 +1,199 @@
-"""The same for code without an event loop: a kernel with a loop of its own in a thread, and steps without `await`."""
+"""For `def` blueprints: what `stepwell` has to be awaited, blocking. `from stepwell import blocking`."""
 
-import asyncio
-import concurrent.futures
-import contextvars
-import os
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from .. import errors
-from .._spec import ExecutionState, StepType
-from ..retries import RetryPolicy
-from ..store import ExecutionRow
+from .._spec import StepType, WaitReason
+from ..retries import Backoff, RetryPolicy
 from . import places
+from .batch import Batch, Completion
+from .branching import BatchGroup, branches_of, items_of
+from .children import Child
+from .determined import Checkpoint
 from .functions import Blueprint, spec_of
-
-if TYPE_CHECKING:
-    from .core import Execution
-    from .handle import Handle
-    from .kernel import Kernel
+from .groups import ScopeGroup
+from .submitting import WaitForCallback
+from .values import Codec
+from .waits import BlockingCallback, MakeCallback, Sleep, WaitFor, WaitUntil, answer_type
 
 T = TypeVar("T")
+Duration = str | float | timedelta
 
 
 def run_step(
-    fn: Callable[..., T],
+    fn: Callable[..., Any],
     /,
     *args: Any,
     name: str | None = None,
     type: StepType | str | None = None,
     retry: RetryPolicy | None = None,
     retry_on: tuple[type[BaseException], ...] | None = None,
+    timeout: Duration | None = None,
     effect: str | None = None,
     durability: str | None = None,
+    record_input: bool | None = None,
+    codec: Codec | None = None,
     **kwargs: Any,
-) -> T:
-    """Runs any callable as a step of a `def` blueprint; outside a kernel the plain call. Options as in `step`."""
-    spec = spec_of(fn, name, type, retry, retry_on, None, effect, durability)
-    value: T = places.call(spec, args, kwargs)
-    return value
+) -> Any:
+    """See `stepwell.run_step`."""
+    spec = spec_of(
+        fn,
+        name=name,
+        type=type,
+        retry=retry,
+        retry_on=retry_on,
+        timeout=timeout,
+        effect=effect,
+        durability=durability,
+        record_input=record_input,
+        codec=codec,
+    )
+    return places.call(spec, args, kwargs)
 
 
-class BlockingHandle(Generic[T]):
-    """A `Handle` whose methods block."""
-
-    __slots__ = ("_handle", "_kernel")
-
-    def __init__(self, kernel: "BlockingKernel", handle: "Handle[T]") -> None:
-        self._kernel = kernel
-        self._handle = handle
-
-    @property
-    def id(self) -> str:
-        """The id of the execution."""
-        return self._handle.id
-
-    def result(self, timeout: str | float | timedelta | None = None) -> T:
-        """See `Handle.result`."""
-        return self._kernel._wait(self._handle.result(timeout))
-
-    def execution(self) -> "Execution":
-        """See `Handle.execution`."""
-        return self._kernel._wait(self._handle.execution())
-
-    def __repr__(self) -> str:
-        return f"<BlockingHandle {self.id}>"
+def sleep(duration: Duration, name: str | None = None) -> None:
+    """See `stepwell.sleep`."""
+    places.ask_blocking(Sleep(duration, name))
 
 
-class BlockingKernel:
-    """What `with Kernel(…) as kernel` gives: the methods of `Kernel`, blocking. Its loop runs in a thread of its own.
+def wait_for(
+    name: str,
+    timeout: Duration | None = None,
+    reason: WaitReason | str = WaitReason.USER_INPUT,
+    type: Any = None,
+    *,
+    codec: Codec | None = None,
+) -> Any:
+    """See `stepwell.wait_for`."""
+    return places.ask_blocking(answer_type(WaitFor(name, timeout, reason, codec), type))
 
-    An interrupt (Ctrl-C) while one of them waits loses nothing: the work goes on until the block is left.
-    """
 
-    def __init__(self, kernel: "Kernel") -> None:
-        self._kernel = kernel
-        self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="stepwell-kernel", daemon=True)
-        self._thread.start()
-        try:
-            self._wait(kernel.__aenter__())
-        except BaseException:
-            self._stop()
-            raise
+def callback(
+    name: str | None = None,
+    timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+    type: Any = None,
+    *,
+    codec: Codec | None = None,
+) -> BlockingCallback[Any]:
+    """See `stepwell.callback`."""
+    opened = places.ask_blocking(answer_type(MakeCallback(name, timeout, heartbeat_timeout, codec), type))
+    return BlockingCallback(opened)
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            asyncio.set_event_loop(None)
-            self._loop.close()
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if os.getpid() != self._pid:
-            work.close()
-            raise errors.ForkedProcessError(
-                "this kernel was opened before fork, and its thread is not in the child: open one there, or use spawn"
-            )
-        if threading.current_thread() is self._thread or self._loop.is_closed():
-            work.close()
-            raise errors.KernelClosed("this kernel is closed, or is asked from its own thread")
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
-        context = contextvars.copy_context()
-        self._loop.call_soon_threadsafe(lambda: context.run(self._do, work, done))
-        return done.result()
+def wait_for_callback(
+    submit: Callable[[str], Any],
+    name: str | None = None,
+    timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+    retry: RetryPolicy | None = None,
+    retry_on: tuple[type[BaseException], ...] | None = None,
+    type: Any = None,
+    *,
+    codec: Codec | None = None,
+) -> Any:
+    """See `stepwell.wait_for_callback`."""
+    op = WaitForCallback(submit, name, timeout, heartbeat_timeout, retry, retry_on, type, codec)
+    return places.ask_blocking(answer_type(op, type))
 
-    def _do(self, work: Coroutine[Any, Any, T], done: "concurrent.futures.Future[T]") -> None:
-        task = self._loop.create_task(work)
 
-        def finished(task: "asyncio.Task[T]") -> None:
-            if task.cancelled():
-                done.set_exception(errors.KernelClosed("the kernel was closed"))
-            elif task.exception() is not None:
-                done.set_exception(task.exception())
-            else:
-                done.set_result(task.result())
+def wait_until(
+    check: Callable[[Any], Any],
+    initial: Any = None,
+    every: Duration | Backoff = "1s",
+    max_attempts: int | None = None,
+    name: str | None = None,
+    *,
+    codec: Codec | None = None,
+) -> Any:
+    """See `stepwell.wait_until`."""
+    return places.ask_blocking(WaitUntil(check, initial, every, max_attempts, name, codec))
 
-        task.add_done_callback(finished)
 
-    def _stop(self) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+def scope(fn: Callable[..., Any], /, *args: Any, name: str | None = None, codec: Codec | None = None) -> Any:
+    """See `stepwell.scope`."""
+    return places.ask_blocking(ScopeGroup(fn, args, name, codec))
 
-    @overload
-    def start(
-        self, bp: Blueprint[..., Coroutine[Any, Any, T]], /, *args: Any, key: str | None = None, **kwargs: Any
-    ) -> BlockingHandle[T]: ...
 
-    @overload
-    def start(
-        self, bp: Blueprint[..., T], /, *args: Any, key: str | None = None, **kwargs: Any
-    ) -> BlockingHandle[T]: ...
+@overload
+def child(
+    blueprint: Blueprint[..., Coroutine[Any, Any, T]],
+    /,
+    *args: Any,
+    name: str | None = None,
+    key: str | None = None,
+    tenant: str | None = None,
+    on_cancel: str = "cascade",
+    codec: Codec | None = None,
+    **kwargs: Any,
+) -> T: ...
 
-    def start(
-        self, bp: Blueprint[..., Any], /, *args: Any, key: str | None = None, **kwargs: Any
-    ) -> BlockingHandle[Any]:
-        """See `Kernel.start`."""
-        return BlockingHandle(self, self._wait(self._kernel.start(bp, *args, key=key, **kwargs)))
 
-    @overload
-    def run(
-        self, bp: Blueprint[..., Coroutine[Any, Any, T]], /, *args: Any, key: str | None = None, **kwargs: Any
-    ) -> T: ...
+@overload
+def child(
+    blueprint: Blueprint[..., T],
+    /,
+    *args: Any,
+    name: str | None = None,
+    key: str | None = None,
+    tenant: str | None = None,
+    on_cancel: str = "cascade",
+    codec: Codec | None = None,
+    **kwargs: Any,
+) -> T: ...
 
-    @overload
-    def run(self, bp: Blueprint[..., T], /, *args: Any, key: str | None = None, **kwargs: Any) -> T: ...
 
-    def run(self, bp: Blueprint[..., Any], /, *args: Any, key: str | None = None, **kwargs: Any) -> Any:
-        """See `Kernel.run`."""
-        return self._wait(self._kernel.run(bp, *args, key=key, **kwargs))
+def child(
+    blueprint: Blueprint[..., Any],
+    /,
+    *args: Any,
+    name: str | None = None,
+    key: str | None = None,
+    tenant: str | None = None,
+    on_cancel: str = "cascade",
+    codec: Codec | None = None,
+    **kwargs: Any,
+) -> Any:
+    """See `stepwell.child`."""
+    return places.ask_blocking(Child(blueprint, args, kwargs, name, key, tenant, on_cancel, codec))
 
-    def get(self, id: str) -> BlockingHandle[Any]:
-        """See `Kernel.get`."""
-        return BlockingHandle(self, self._wait(self._kernel.get(id)))
 
-    def list(
-        self, *, state: ExecutionState | str | None = None, after: str | None = None, limit: int = 100
-    ) -> list[ExecutionRow]:
-        """See `Kernel.list`."""
-        return self._wait(self._kernel.list(state=state, after=after, limit=limit))
+def parallel(
+    branches: Iterable[Callable[[], Any] | tuple[str, Callable[[], Any]]],
+    concurrency: int | None = None,
+    completion: Completion | None = None,
+    name: str | None = None,
+    *,
+    codec: Codec | None = None,
+) -> Batch[Any]:
+    """See `stepwell.parallel`."""
+    made = branches_of(branches, codec)
+    batch: Batch[Any] = places.ask_blocking(
+        BatchGroup("parallel" if name is None else name, made, concurrency, completion)
+    )
+    return batch
 
-    def resume(self, id: str) -> BlockingHandle[Any]:
-        """See `Kernel.resume`."""
-        return BlockingHandle(self, self._wait(self._kernel.resume(id)))
 
-    def close(self) -> Sequence[str]:
-        """See `Kernel.close`. In a child of `fork` there is nothing to close."""
-        if self._loop.is_closed() or os.getpid() != self._pid:
-            return []
-        try:
-            return self._wait(self._kernel.close())
-        finally:
-            self._stop()
+def map(
+    fn: Callable[..., Any],
+    items: Iterable[Any],
+    concurrency: int | None = None,
+    completion: Completion | None = None,
+    name: str | None = None,
+    item_name: Callable[[Any, int], str] | None = None,
+    *,
+    codec: Codec | None = None,
+) -> Batch[Any]:
+    """See `stepwell.map`."""
+    made = items_of(fn, items, item_name, codec)
+    batch: Batch[Any] = places.ask_blocking(
+        BatchGroup("map" if name is None else name, made, concurrency, completion)
+    )
+    return batch
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+def checkpoint(value: T, name: str | None = None, *, codec: Codec | None = None) -> T:
+    """See `stepwell.checkpoint`."""
+    recorded: T = places.ask_blocking(Checkpoint(value, name, codec))
+    return recorded

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from .. import _backend
 
 if TYPE_CHECKING:
-    from .._pure import Execution, Step, SystemClock
+    from .._pure import Execution, Step, SystemClock, new_id
 else:
     _, _chosen = _backend.choose()
     Execution, Step, SystemClock = _chosen.Execution, _chosen.Step, _chosen.SystemClock
+    new_id = _chosen.new_id
 
-__all__ = ["Execution", "Step", "SystemClock"]
+__all__ = ["Execution", "Step", "SystemClock", "new_id"]

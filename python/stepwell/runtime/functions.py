@@ -5,53 +5,73 @@ import hashlib
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, overload
 
-from .. import durations, errors, model
+from .. import durations, encoding, errors, model
 from .._spec import StepType
 from ..retries import RetryPolicy
-from . import places
+from . import performing, places, values
+from .arguments import pack, unpack
 from .journaling import LEVELS
+from .operations import Operation
+from .values import Codec
+
+if TYPE_CHECKING:
+    from .core import Step
+    from .places import Call
+    from .run import Run
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-EFFECTS: Final = ("pure", "idempotent", "keyed")
+EFFECTS: Final = ("pure", "idempotent", "keyed", "once")
 
 
-class StepSpec:
+_SAME: Final = frozenset((bool, int, str, type(None)))
+"""What is the same after it was recorded."""
+
+
+class StepSpec(Operation):
     """What is known of a step before it is called."""
 
     __slots__ = (
+        "_hints",
         "callable_id",
         "durability",
+        "effect",
         "fn",
         "is_async",
+        "is_plain",
         "keyed",
-        "name",
+        "may_interrupt",
+        "once",
+        "record_input",
         "retry",
         "retry_on",
         "timeout_s",
-        "type",
+        "untyped",
     )
 
     def __init__(
         self,
         fn: Callable[..., Any],
-        name: str | None,
-        type: StepType | str,
-        retry: RetryPolicy | None,
-        retry_on: tuple[type[BaseException], ...] | None,
-        timeout: str | float | timedelta | None,
-        effect: str,
-        durability: str | None,
+        name: str | None = None,
+        type: StepType | str = StepType.FUNCTION,
+        retry: RetryPolicy | None = None,
+        retry_on: tuple[type[BaseException], ...] | None = None,
+        timeout: str | float | timedelta | None = None,
+        effect: str = "idempotent",
+        durability: str | None = None,
+        record_input: bool = True,
+        codec: Codec | None = None,
+        untyped: bool = False,
     ) -> None:
         if not callable(fn):
             raise errors.ValidationError(f"a step is made of a function, got {fn.__class__.__name__}")
+        kind = model.choice("type", type, [kind.value for kind in StepType])
+        super().__init__(name_of(fn) if name is None else name, kind, codec)
         self.fn = fn
-        self.name = model.label("name", _name_of(fn) if name is None else name)
-        self.type = model.choice("type", type, [kind.value for kind in StepType])
         if retry is not None and not isinstance(retry, RetryPolicy):
             raise errors.ValidationError(f"retry must be a RetryPolicy, got {retry.__class__.__name__}")
         self.retry = retry
@@ -62,13 +82,67 @@ class StepSpec:
             raise errors.ValidationError(
                 f"timeout needs an async def step: {self.name} is a def function, and no thread can be stopped"
             )
-        self.keyed = model.choice("effect", effect, EFFECTS) == "keyed"
-        if retry is not None and retry.requires_idempotency_key and not self.keyed:
+        self.is_plain = self.is_async and self.timeout_s is None
+        self.effect = model.choice("effect", effect, EFFECTS)
+        self.once = self.effect == "once"
+        self.may_interrupt = self.is_async and not self.once
+        # What must not be done twice has to be known to have begun.
+        self.keyed = self.effect in ("keyed", "once")
+        if retry is not None and retry.requires_idempotency_key and self.effect != "keyed":
             raise errors.ValidationError(
                 "a policy with requires_idempotency_key needs a step with effect='keyed'"
             )
         self.durability = None if durability is None else model.choice("durability", durability, LEVELS)
+        self.record_input = model.flag("record_input", record_input)
         self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
+        self._hints: values.Hints | None = None
+        self.untyped = untyped
+
+    def input_of(self, run: "Run", args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+        if not self.record_input or not (args or kwargs):
+            return None
+        codec = self.codec or run.kernel.codec
+        hints = self._hints or self.hints
+        if codec is None and not kwargs and not hints.writes:
+            return encoding.encode(args)
+        return encoding.encode(recorded_arguments(hints, args, kwargs, codec))
+
+    @property
+    def hints(self) -> values.Hints:
+        """What its annotations say. Found late: they may name what comes later in the module."""
+        found = self._hints
+        if found is None:
+            found = self._hints = values.hints(self.fn)
+            if not self.untyped:
+                self.returns(found.annotation)
+        return found
+
+    def result(self, run: "Run", step: "Step") -> Any:
+        if self._hints is None:
+            self.hints  # noqa: B018 - they say what type the result has
+        return super().result(run, step)
+
+    def seen(self, run: "Run", step: "Step", value: Any) -> Any:
+        """The result of a step that has just completed, as a replay would see it."""
+        if (
+            self.restore is None
+            and value.__class__ in _SAME
+            and run.kernel.codec is None
+            and self.codec is None
+        ):
+            return value
+        return super().result(run, step)
+
+    def encoded(self, run: "Run", value: Any) -> Any:
+        if self._hints is None:
+            self.hints  # noqa: B018 - likewise
+        codec = self.codec or run.kernel.codec
+        if codec is not None:
+            return codec.encode(value)
+        return value if self.write is None else self.write(value)
+
+    def perform(self, run: "Run", call: "Call") -> Coroutine[Any, Any, Any]:
+        return performing.perform_step(run, call, self)
 
 
 def _classes(given: object) -> tuple[type[BaseException], ...] | None:
@@ -88,13 +162,20 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
+def is_lambda(fn: Callable[..., Any]) -> bool:
+    """Whether it is written as `lambda`."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.isfunction(fn) and fn.__name__ == "<lambda>"
+
+
 def _qualname_of(fn: Callable[..., Any]) -> str:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return str(getattr(fn, "__qualname__", fn.__class__.__qualname__))
 
 
-def _name_of(fn: Callable[..., Any]) -> str:
+def name_of(fn: Callable[..., Any]) -> str:
     return _label(_qualname_of(fn).rpartition(".")[2])
 
 
@@ -116,6 +197,8 @@ def step(
     timeout: str | float | timedelta | None = None,
     effect: str = "idempotent",
     durability: str | None = None,
+    record_input: bool = True,
+    codec: Codec | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -130,6 +213,8 @@ def step(
     timeout: str | float | timedelta | None = None,
     effect: str = "idempotent",
     durability: str | None = None,
+    record_input: bool = True,
+    codec: Codec | None = None,
 ) -> Any:
     """Makes a step of a function: in a blueprint its result is recorded, and a recorded call is not run again.
 
@@ -140,14 +225,19 @@ def step(
     retryable get the default policy. `retry_on`: an exception of another class fails at once. `timeout` bounds one
     attempt of an `async def` step (category `timeout`, code `step_timeout`). `effect` says what running it twice means,
     which happens when a process dies in it: `pure` and `idempotent` do no harm; `keyed` does none with the same
-    `current_step().idempotency_key`, and its start is durable before its code runs. `durability` says when the result
+    `current_step().idempotency_key`, and its start is durable before its code runs; `once` must not run twice, so the
+    execution pauses *in doubt* until `Handle.settle` says what became of it. With `record_input=False` the arguments
+    are not recorded, nor compared on replay; `codec` turns arguments and result into what is recorded. `durability`
+    says when the result
     is seen, where that is not what the kernel says: `power` (it is on the disk), `process` (it is in the file, and
     survives the process), `behind` (it is written within 50 ms), `end` (it is written at the next wait or the end).
     Raises `ValidationError` for options that cannot be.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        spec = StepSpec(function, name, type, retry, retry_on, timeout, effect, durability)
+        spec = StepSpec(
+            function, name, type, retry, retry_on, timeout, effect, durability, record_input, codec
+        )
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -182,6 +272,8 @@ def run_step(
     timeout: str | float | timedelta | None = None,
     effect: str | None = None,
     durability: str | None = None,
+    record_input: bool | None = None,
+    codec: Codec | None = None,
     **kwargs: Any,
 ) -> Coroutine[Any, Any, Any]:
     """Runs any callable as a step of an `async def` blueprint: `await run_step(fn, 1, name="first")`.
@@ -189,7 +281,18 @@ def run_step(
     The options are those of `step`; where `fn` is a step already, those given here replace its own. Outside a kernel
     it is the plain call, awaited. In a `def` blueprint use `stepwell.blocking.run_step`.
     """
-    spec = spec_of(fn, name, type, retry, retry_on, timeout, effect, durability)
+    spec = spec_of(
+        fn,
+        name=name,
+        type=type,
+        retry=retry,
+        retry_on=retry_on,
+        timeout=timeout,
+        effect=effect,
+        durability=durability,
+        record_input=record_input,
+        codec=codec,
+    )
     if places.in_blocking_scope():
         raise errors.PlaceError("in a def blueprint use stepwell.blocking.run_step, which needs no await")
     return _awaited(places.call(spec, args, kwargs))
@@ -199,33 +302,50 @@ async def _awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def spec_of(
-    fn: Callable[..., Any],
-    name: str | None,
-    type: StepType | str | None,
-    retry: RetryPolicy | None,
-    retry_on: tuple[type[BaseException], ...] | None,
-    timeout: str | float | timedelta | None,
-    effect: str | None,
-    durability: str | None,
-) -> StepSpec:
+def spec_of(fn: Callable[..., Any], **given: Any) -> StepSpec:
     """The step that `fn` is, with other options where some are given."""
     known: StepSpec | None = getattr(fn, "__stepwell_step__", None)
+    given = {name: value for name, value in given.items() if value is not None}
     if known is None:
-        kind = type or StepType.FUNCTION
-        return StepSpec(fn, name, kind, retry, retry_on, timeout, effect or "idempotent", durability)
-    if (name, type, retry, retry_on, timeout, effect, durability) == (None,) * 7:
+        return StepSpec(fn, **given)
+    if not given:
         return known
-    return StepSpec(
-        known.fn,
-        known.name if name is None else name,
-        known.type if type is None else type,
-        known.retry if retry is None else retry,
-        known.retry_on if retry_on is None else retry_on,
-        known.timeout_s if timeout is None else timeout,
-        ("keyed" if known.keyed else "idempotent") if effect is None else effect,
-        known.durability if durability is None else durability,
-    )
+    own = {
+        "name": known.name,
+        "type": known.type,
+        "retry": known.retry,
+        "retry_on": known.retry_on,
+        "timeout": known.timeout_s,
+        "effect": known.effect,
+        "durability": known.durability,
+        "record_input": known.record_input,
+        "codec": known.codec,
+    }
+    return StepSpec(known.fn, **{**own, **given})
+
+
+def spec_with(fn: Callable[..., Any], name: str | None, codec: Codec | None) -> StepSpec | None:
+    """The step that `fn` is, if it is one, under another name or codec where that is given."""
+    known: StepSpec | None = getattr(fn, "__stepwell_step__", None)
+    if known is None:
+        return None
+    return spec_of(fn, name=name, codec=known.codec or codec)
+
+
+def result_type(fn: Callable[..., Any]) -> Any:
+    """The annotation of what a function returns, or `None`."""
+    return values.hints(fn).annotation
+
+
+def recorded_arguments(
+    hints: values.Hints, args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec | None
+) -> Any:
+    """Arguments as they are recorded: by the codec where there is one, else as their parameters are annotated."""
+    if codec is not None:
+        return pack(tuple(map(codec.encode, args)), {name: codec.encode(one) for name, one in kwargs.items()})
+    if hints.writes:
+        args, kwargs = hints.plain(args, kwargs)
+    return pack(args, kwargs)
 
 
 # --- blueprints ---------------------------------------------------------------------------------------------------
@@ -266,6 +386,37 @@ class Blueprint(Generic[P, R]):
         """Raises `SchemaMismatch` for an execution of a version that this code does not accept."""
         if recorded != self.version and recorded not in self.accepts:
             errors.schema_mismatch(recorded, self.version)
+
+    def recorded(self, args: tuple[Any, ...], kwargs: dict[str, Any], codec: Codec | None) -> Any:
+        """Arguments as they are recorded."""
+        return recorded_arguments(values.hints(self.fn), args, kwargs, codec)
+
+    def arguments(self, run: "Run") -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The recorded arguments of an execution, of the types that the parameters are annotated with."""
+        args, kwargs = unpack(run.execution.input)
+        hints, codec = values.hints(self.fn), run.kernel.codec
+        if codec is None:
+            return hints.restored(args, kwargs)
+        bound = list(self._signature.bind_partial(*args, **kwargs).signature.parameters)
+        types = [hints.annotations.get(name, Any) for name in bound]
+        return (
+            tuple(codec.decode(one, types[at] if at < len(types) else Any) for at, one in enumerate(args)),
+            {name: codec.decode(one, hints.annotations.get(name, Any)) for name, one in kwargs.items()},
+        )
+
+    def encoded(self, run: "Run", output: Any) -> Any:
+        """What is recorded of what it returned."""
+        codec = run.kernel.codec
+        if codec is not None:
+            return codec.encode(output)
+        return values.plain(output, values.hints(self.fn).annotation)
+
+    def result(self, recorded: Any, codec: Codec | None) -> Any:
+        """What it returned, from its record."""
+        hints = values.hints(self.fn)
+        if codec is not None:
+            return codec.decode(recorded, hints.annotation)
+        return recorded if hints.result is None else hints.result(recorded)
 
     def __repr__(self) -> str:
         return f"<Blueprint {self.name} {self.version}>"
@@ -317,17 +468,3 @@ def blueprint(
 def known_blueprint(name: str | None) -> Blueprint[..., Any] | None:
     """The registered blueprint of this name."""
     return None if name is None else _registry.get(name)
-
-
-def pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Arguments as they are recorded: an array, or an object with both where there are named ones."""
-    if kwargs:
-        return {"args": list(args), "kwargs": kwargs}
-    return list(args) if args else None
-
-
-def unpack(recorded: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments that `pack` recorded."""
-    if isinstance(recorded, dict):
-        return cast("list[Any]", recorded["args"]), cast("dict[str, Any]", recorded["kwargs"])
-    return recorded or [], {}

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 
+from .._spec import ExecutionState
 from ..errors import StoreBusy
 from ..store import Durability, Projection, Store, Ticket
 from .core import Execution
@@ -24,15 +25,58 @@ LEVELS: Final = ("power", "process", "behind", "end")
 """When a result is seen: on the disk, in the file, soon to be written, written at the next wait or the end."""
 
 
-def projection(execution: Execution, wake_at_ns: int | None = None) -> Projection:
+def projection(execution: Execution, wake_at_ns: int | None = None, progress: bool = True) -> Projection:
     """The row of an execution whose records were drained."""
-    reason = None if execution.wait_reason is None else str(execution.wait_reason)
-    return Projection(str(execution.state), reason, execution.head or "", wake_at_ns)
+    reason = execution.wait_reason  # `value` of an enumeration is a slow property
+    state = execution.state._value_
+    return _made(
+        Projection,
+        (state, None if reason is None else reason._value_, execution.head or "", wake_at_ns, progress),
+    )
+
+
+_made = tuple.__new__  # what a named tuple's own `__new__` comes to
 
 
 def boundary(level: str) -> Durability:
     """How durable the waits and the end of an execution are with this level."""
     return "process" if level == "process" else "power"
+
+
+class Late:
+    """The journals of a kernel that are to be written soon: one alarm for all, which no append puts off."""
+
+    __slots__ = ("_alarm", "_journals", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._journals: list[Journaling] = []
+        self._alarm: asyncio.Handle | None = None
+
+    def add(self, journal: "Journaling") -> None:
+        """Looks after this one, too."""
+        journal.is_late = True
+        self._journals.append(journal)
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(START_DELAY, self._ring)
+
+    def _ring(self) -> None:
+        """Writes what is old enough, and looks again when the next one will be."""
+        now, first = self._loop.time(), None
+        journals, self._journals, self._alarm = self._journals, [], None
+        for journal in journals:
+            since = journal.since
+            if since is None:
+                journal.is_late = False
+                continue
+            self._journals.append(journal)
+            if since + START_DELAY <= now + 0.001:
+                journal.write_late()
+            elif first is None or since < first:
+                first = since
+        if self._journals:
+            pause = START_DELAY if first is None else max(first + START_DELAY - now, 0.001)
+            self._alarm = self._loop.call_later(pause, self._ring)
 
 
 class Journaling:
@@ -43,22 +87,32 @@ class Journaling:
     """
 
     __slots__ = (
-        "_again",
+        "_asked",
+        "_at_once",
         "_boundary",
         "_closing",
         "_execution",
+        "_flown",
         "_flying",
+        "_late",
         "_level",
         "_loop",
         "_lost",
         "_power",
+        "_request",
         "_store",
-        "_timer",
+        "_turn",
         "_version",
         "_waiters",
         "epoch",
         "failed",
+        "is_late",
+        "opened",
+        "progress",
+        "since",
+        "taken",
         "wake",
+        "wakes",
     )
 
     def __init__(
@@ -69,6 +123,7 @@ class Journaling:
         version: int,
         lost: Callable[[BaseException], None],
         level: str,
+        late: "Late",
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._execution = execution
@@ -77,95 +132,144 @@ class Journaling:
         self._version = version
         self._lost = lost
         self._level = level
+        self._late = late
+        self.is_late = False
         self._boundary: Durability = boundary(level)
         self._power = False
+        self._asked = False
         self._flying = False
-        self._again = False
         self._closing = False
-        self._timer: asyncio.Handle | None = None
+        self._at_once = False
+        self._request: Any = None  # what is being asked, for as long as it may have to be asked again
+        self._turn: asyncio.Handle | None = None
+        self.since: float | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self._flown: list[asyncio.Future[None]] = []
         self.failed: BaseException | None = None
         self.wake: Callable[[], int | None] = lambda: None
+        self.wakes: int | None = None  # what the row says about it
+        self.progress = True
+        self.taken: list[str] = []
+        self.opened: list[str] = []
 
     def soon(self, level: str | None = None) -> None:
         """Has what is not written yet written within `START_DELAY`, unless it waits for the end."""
-        if (level or self._level) == "end":
-            return
-        if self._flying:
-            self._again = True
-        elif self._timer is None:
-            self._timer = self._loop.call_later(START_DELAY, self._flush)
+        if self.since is None and (level or self._level) != "end":
+            self.since = self._loop.time()
+            if not self.is_late:
+                self._late.add(self)
+
+    def write_late(self) -> None:
+        """It was soon enough."""
+        if self.failed is None and not self._flying:
+            self._flush()
 
     def durable(self) -> "asyncio.Future[None]":
         """Done when everything up to now is as durable as a wait or an end of this execution has to be."""
-        return self._written(self._boundary)
+        self._asked = True
+        self._power |= self._boundary == "power"
+        return self._waiter()
 
-    def kept(self, level: str | None) -> "asyncio.Future[None] | None":
-        """Done when everything up to now is as durable as this level says; `None` where nothing is waited for."""
+    def kept(self, level: str | None, alone: bool = False) -> Awaitable[Any] | None:
+        """Done when everything up to now is as durable as this level says; `None` where nothing is waited for.
+
+        `alone`: nothing else of this execution can come to an end in this turn of the loop. Where the append fails,
+        awaiting it may raise the error, after `lost` was called.
+        """
         level = level or self._level
-        if level in {"behind", "end"}:
+        if level == "power":
+            self._power = True
+        elif level != "process":
             self.soon(level)
             return None
-        return self._written("power" if level == "power" else "process")
-
-    def _written(self, durability: Durability) -> "asyncio.Future[None]":
+        self._asked = True
+        if self._flying or not (alone or self._at_once):
+            return self._waiter()
+        if self._turn is not None:
+            self._turn.cancel()
+        ticket = self._flush()
+        if ticket is not None:
+            return ticket
+        if not self._flying and self.failed is None:
+            return None  # it was written while we looked
         waiter = self._loop.create_future()
-        self._waiters.append(waiter)
-        self._power |= durability == "power"
-        if not self._flying:
-            # At the end of this turn of the loop: others who finish in it share the append.
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_soon(self._flush)
+        (self._flown if self.failed is None else self._waiters).append(waiter)
         return waiter
 
-    def _flush(self) -> None:
-        self._timer = None
+    def _waiter(self) -> "asyncio.Future[None]":
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        if not self._flying and self._turn is None:
+            # At the end of this turn of the loop: others who finish in it share the append.
+            self._turn = self._loop.call_soon(self._flush)
+        return waiter
+
+    def _flush(self) -> Ticket[int] | None:
+        """Asks for what is not written. The ticket, unless it was answered at once or there is nothing to ask."""
+        self._turn = None
         if self._flying or self.failed is not None:
-            return
+            return None
         records: Records = self._execution.drain()
-        waiters, self._waiters = self._waiters, []
+        self._flown, self._waiters = self._waiters, []
+        self.since = None
         if not records:
-            _wake(waiters)
-            return
-        power = self._power or (not waiters and self._boundary == "power")
-        self._flying, self._again, self._power = True, False, False
-        row = projection(self._execution, self.wake())
+            self._power = self._asked = False
+            self._wake()
+            return None
+        power = self._power or (not self._asked and self._boundary == "power")
+        self._flying, self._power, self._asked = True, False, False
+        if self._execution.state is ExecutionState.RUNNING:  # as after most steps
+            self.wakes = None
+            row = _made(Projection, ("running", None, self._execution.head, None, self.progress))
+        else:
+            self.wakes = self.wake()
+            row = projection(self._execution, self.wakes, self.progress)
         level: Durability = "power" if power else "process"
-        whose = (self._execution.id, self._version, self.epoch, _action_id())
-        self._send(lambda: self._store.append(*whose, records, row, level), waiters)
+        whose = (self._execution.id, self._version, self.epoch, _action_id(), records, row, level)
+        if self.taken or self.opened:
+            whose = (*whose, self.taken, self.opened)  # type: ignore[assignment]
+            self.taken, self.opened = [], []
+        return self._send(whose)
 
-    def _send(self, append: Callable[[], Ticket[int]], waiters: "list[asyncio.Future[None]]") -> None:
+    def _send(self, request: Any) -> Ticket[int] | None:
         try:
-            ticket = append()
+            ticket = self._store.append(*request)
+            if ticket.done:
+                self._at_once = True
+                self._version = ticket.result()
+                self._flying = False
+                self._wake()
+                return None
         except Exception as error:  # noqa: BLE001 - any failure ends the run, and is told to whoever waits for it
-            self._not_sent(append, waiters, error)
-            return
-        ticket.then(self._loop, lambda done: self._landed(append, done, waiters))
+            self._not_sent(request, error)
+            return None
+        self._request = request
+        ticket.then(self._loop, self._landed)
+        return ticket
 
-    def _landed(
-        self, append: Callable[[], Ticket[int]], ticket: Ticket[int], waiters: "list[asyncio.Future[None]]"
-    ) -> None:
+    def _landed(self, ticket: Ticket[int]) -> None:
+        request, self._request = self._request, None
         try:
             self._version = ticket.result()
         except Exception as error:  # noqa: BLE001 - likewise
-            self._not_sent(append, waiters, error)
+            self._not_sent(request, error)
             return
         self._flying = False
-        _wake(waiters)
-        if self._waiters:
+        self._wake()
+        if self._waiters and self._turn is None:
             self._flush()
-        elif self._again:
-            self.soon()
 
-    def _not_sent(
-        self, append: Callable[[], Ticket[int]], waiters: "list[asyncio.Future[None]]", error: Exception
-    ) -> None:
+    def _not_sent(self, request: Any, error: Exception) -> None:
         if isinstance(error, StoreBusy) and not self._closing:
             # Too much waits for the store, or another process holds it. The steps of this execution wait, too.
-            self._loop.call_later(BUSY_DELAY, self._send, append, waiters)
+            self._loop.call_later(BUSY_DELAY, self._send, request)
         else:
             self._fail(error)
+
+    def _wake(self) -> None:
+        for waiter in self._flown:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def close(self) -> None:
         """From now on a store that is busy is a failure: nobody waits for it any longer."""
@@ -193,9 +297,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _wake(waiters: "list[asyncio.Future[None]]") -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)

@@ -39,6 +39,11 @@ def is_gone(owner: str | None) -> bool:
     return found == "" or ("?" not in (found, started) and found != started)
 
 
+def is_elsewhere(owner: str | None) -> bool:
+    """Whether its owner lives, or lived, where this process cannot look."""
+    return owner is not None and owner.split(" ")[0] != _machine()
+
+
 def _machine() -> str:
     """This machine since its boot, and the process namespace; where it cannot be told, the host's name."""
     try:

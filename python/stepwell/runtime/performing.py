@@ -1,186 +1,323 @@
-"""What happens at one step call: answer from the record, or run it, record it, and answer when that is durable."""
+"""What happens at one call: answer from the record, or do it, record it, and answer when that is durable."""
 
 import asyncio
 import contextvars
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final
 
-from .. import encoding, errors
-from .._spec import StepState
+from .. import errors
+from .._spec import STEP_TERMINAL, ExecutionState, StepState
 from ..clock import from_ns, to_ns
+from ..encoding import Encoded
 from ..failures import ExecutionError, policy_for
-from . import places
+from . import diverging, stopping
 from .core import Step
-from .functions import unpack
-from .places import Call, CurrentStep
+from .operations import Never, for_ever
+from .places import HERE, Call
+from .retrying import RetryWait
+from .stopping import check_left
 
 if TYPE_CHECKING:
+    from .functions import StepSpec
     from .run import Run
 
 INTERRUPTED: Final = "interrupted"
 _REPLAYED_PER_TURN: Final = 64
 
 
-def input_of(call: Call) -> Any:
-    """What the call was given, as plain values."""
-    return None if call.input is None else encoding.decode(call.input)
-
-
 async def perform(run: "Run", call: Call) -> Any:
-    """The outcome of a step call: its value as recorded, or its `ExecutionError` raised."""
+    """The outcome of a call that is no step's: as it is recorded, or as it comes to be."""
+    if call.scope.step is not None and call.scope.is_over:
+        await never(run)
+    step = None
+    if run.replayed:
+        if run.rehearses:
+            return await run.rehearsed(call)
+        step = run.recorded.get(call.place)
+        if step is not None:
+            await _check(run, call, step)
+            if not call.op.replays_itself and step.state in STEP_TERMINAL:
+                return await _recorded(run, call, step)
+    goes_on = step is not None and call.op.goes_on and stopping.is_coming(run)
+    if run.held and not goes_on and await stopping.before_start(run, call):
+        return await perform(run, call)
+    return await call.op.go(run, call, step)
+
+
+async def never(run: "Run") -> None:
+    """Waits until it is cancelled, and is no reason to stay in memory."""
+    waiting = Never(loop=run.loop)
+    run.quiet.add(waiting)
+    try:
+        await waiting
+    finally:
+        run.quiet.discard(waiting)
+
+
+async def _check(run: "Run", call: Call, step: Step) -> None:
+    """Parks the execution where the record differs from the call."""
     if run.left is not None:
-        await _for_ever()  # raising would let code that catches it go round and round, and never give way
-    step = run.recorded.get(call.place)
-    if step is not None:
-        differs = _difference(step, call)
-        if differs is not None:
-            run.park(call.place, call.source, step, call, f"{differs} ({call.source})")
-            await _for_ever()
-        if step.state == StepState.COMPLETED:
-            await _breathe(run)
-            return step.output
-        if step.state == StepState.FAILED:
-            await _breathe(run)
-            raise _recorded_error(step)
-        if step.state in (StepState.CANCELLED, StepState.SKIPPED):
-            # Its own blueprint cancelled it, and is about to do so again.
-            await _for_ever()
-        if step.state == StepState.RUNNING:
-            gone = "the process ended while the step ran"
-            run.execution.retry_step(step, ExecutionError("tool", INTERRUPTED, gone, attempt=step.attempt))
-        elif step.retry_at is not None:
-            await _wait_until(run, step)
-    while True:
-        step = _start(run, call, step)
-        if call.spec.keyed:
-            await run.journal.durable()
-            _check_left(run)
-        else:
-            run.journal.soon(call.spec.durability)
-        step, error = await _attempt(run, call, step)
-        if error is None:
-            return step.output
-        if step.state == StepState.FAILED:
-            raise error
-        await _wait_until(run, step)
+        await for_ever()
+    call.step = step
+    differs = diverging.difference(step, call)
+    if differs is not None:
+        run.park(call.place, call.source, step, call, f"{differs} ({call.source})")
+        await for_ever()
 
 
-def _difference(step: Step, call: Call) -> str | None:
-    if step.name != call.spec.name:
-        return (
-            f"at place {call.place} the record has step {step.name!r}, and the code calls {call.spec.name!r}"
-        )
-    recorded = None if step.input is None else encoding.encode(step.input)
-    if recorded == call.input:
-        return None
-    old, new = unpack(step.input), unpack(input_of(call))
-    named = sorted({*old[1], *new[1]})
-    where = next(
-        (str(i) for i in range(max(len(old[0]), len(new[0]))) if old[0][i : i + 1] != new[0][i : i + 1]), None
-    )
-    where = where or next((name for name in named if old[1].get(name) != new[1].get(name)), "their form")
-    return f"step {step.name!r} at place {call.place} is called with another input than recorded: argument {where}"
+async def _recorded(run: "Run", call: Call, step: Step) -> Any:
+    """The outcome of a step that has ended."""
+    if run.held:
+        await stopping.before_recorded(run, call, step)
+    if step.state == StepState.COMPLETED:
+        await breathe(run)
+        return call.op.result(run, step)
+    if step.state == StepState.FAILED:
+        await breathe(run)
+        raise recorded_error(step)
+    # Its own blueprint cancelled it, or skipped it, and is about to do so again.
+    await for_ever()
+    return None
 
 
-def _recorded_error(step: Step) -> ExecutionError:
+def recorded_error(step: Step) -> ExecutionError:
+    """The error of a failed step."""
     return step.error or ExecutionError(
         "kernel_internal", "unreadable_error", "the record of the failure has no error"
     )
 
 
-def _start(run: "Run", call: Call, step: Step | None) -> Step:
-    _check_left(run)
-    run.run_again()
+def begin(
+    run: "Run", call: Call, step: Step | None, key: str | None = None, step_id: str | None = None
+) -> Step:
+    """Starts a step, or the next attempt of a pending one."""
+    if run.left is not None or run.over:
+        raise asyncio.CancelledError
+    execution = run.execution
+    if execution.state is ExecutionState.WAITING:
+        execution.resume()
     if step is not None:
-        started = run.execution.start_step(step_id=step)
+        execution.start_step(step_id=step)
     else:
-        started = run.execution.start_step(
-            call.spec.name,
-            type=call.spec.type,
-            input=input_of(call),
-            callable_id=call.spec.callable_id,
+        op, given = call.op, call.input
+        step = call.step = execution.start_step(
+            op.name,
+            step_id=step_id,
+            type=op.type,
+            key=key,
+            parent_step_id=call.scope.step,
+            input=given if given is None else Encoded(given),
+            callable_id=op.callable_id,
             place=call.place,
         )
-    run.open[started.id] = started
-    return started
+    run.open[step.id] = step
+    return step
 
 
-async def _attempt(run: "Run", call: Call, step: Step) -> tuple[Step, ExecutionError | None]:
-    """One try: the step as it is now, and the error if it failed. Both are as durable as the step says."""
-    run.kernel.tell("step_started", run.execution, step)
+async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
+    """The outcome of a step that runs code: as it is recorded, or after as many attempts as it takes."""
+    if call.scope.step is not None and call.scope.is_over:
+        await never(run)
+    step = None
+    if run.replayed:
+        if run.rehearses:
+            return await run.rehearsed(call)
+        step = run.recorded.get(call.place)
+        if step is not None:
+            await _check(run, call, step)
+            if step.state in STEP_TERMINAL:
+                return await _recorded(run, call, step)
+    if run.held and await stopping.before_start(run, call):
+        return await perform_step(run, call, spec)
+    if step is not None:
+        await _take_up(run, step, spec)
+        call.attempt = step.attempt + 1
+    while True:
+        step = begin(run, call, step)
+        if spec.keyed:
+            await _started(run, step, spec)
+        else:
+            run.journal.soon(spec.durability)
+        value, error = await (_told if run.is_told else _attempt)(run, call, step, spec)
+        if error is None:
+            return spec.seen(run, step, value)
+        if step.state is StepState.FAILED:
+            raise error
+        await _until_retry(run, step)
+        call.attempt += 1
+
+
+async def _started(run: "Run", step: Step, spec: "StepSpec") -> None:
+    """What must not be done without a trace: its start is on the record before its code runs."""
+    await run.journal.durable()
+    check_left(run)
+    if spec.once:
+        run.kernel.tell("_step_once", run.execution, step)
+
+
+async def _take_up(run: "Run", step: Step, spec: "StepSpec") -> None:
+    """A step of an earlier life: it was running when that ended, or waits for its next attempt."""
+    if step.state == StepState.RUNNING:
+        if spec.once:
+            stopping.doubt(run, step)
+            await for_ever()
+        gone = "the process ended while the step ran"
+        run.execution.retry_step(step, ExecutionError("tool", INTERRUPTED, gone, attempt=step.attempt))
+    elif step.retry_at is not None:
+        await _until_retry(run, step)
+
+
+async def _attempt(run: "Run", call: Call, step: Step, spec: "StepSpec") -> tuple[Any, ExecutionError | None]:
+    """One try: its value, or the error if it failed. The outcome is as durable as the step says."""
+    run.attempts[call.place] = call
+    call.task = asyncio.current_task(run.loop) if spec.may_interrupt else None
+    call.is_stopped = call.interrupted = False
+    heard = run.stop is not None and run.stop.heard
     run.active += 1
     raised: BaseException | None = None
     value: Any = None
+    token = HERE.set(call)
     try:
-        value = await _run_code(run, call, step)
+        if spec.is_plain:
+            value = await spec.fn(*call.args, **call.kwargs)
+        else:
+            value = await _run_otherwise(run, call, spec)
     except asyncio.CancelledError as cancelled:
-        if run.left is not None or run.over or _asked_to_stop():
-            _cancelled(run, step)
+        if await _was_stopped(run, call, step):
             raise
         raised = cancelled
     except Exception as failure:  # noqa: BLE001 - whatever the step raises is recorded
         raised = failure
     finally:
+        HERE.reset(token)
         run.active -= 1
-    # What the code ended with after the execution was left is no part of its record.
-    _check_left(run)
-    outcome: ExecutionError | None = None
+        del run.attempts[call.place]
+    outcome = _record(run, step, spec, value, raised)
+    if run.held:
+        if step.state in STEP_TERMINAL:
+            await seen(run, spec.durability, call)
+    elif outcome is None or step.state in STEP_TERMINAL:
+        written = run.journal.kept(spec.durability, run.active == 0)
+        if written is not None:
+            await _written(run, written, call)
+        elif run.is_turn():
+            await _turn(run)
+    if run.waits.open and run.active == 0:
+        run.waits.idle_soon()
+    if not heard and stopping.was_cancelled(run):
+        # Its outcome is kept; the code that called it is cancelled here all the same.
+        call.scope.kept()
+        raise asyncio.CancelledError
+    return value, outcome
+
+
+async def _was_stopped(run: "Run", call: Call, step: Step) -> bool:
+    """Whether an attempt that was cancelled was so by who stops the step; its step is cancelled then, too."""
+    if call.interrupted and run.left is None and not run.over:
+        await stopping.interrupted(run, step)
+    if run.is_stopping or asked_to_stop():
+        _cancelled(run, step)
+        return True
+    return False
+
+
+def _record(
+    run: "Run", step: Step, spec: "StepSpec", value: Any, raised: BaseException | None
+) -> ExecutionError | None:
+    """Records what an attempt ended with. What it ended with after it was given up is no part of the record."""
+    if run.held:
+        check_left(run)
+    if step.state is not StepState.RUNNING:
+        raise asyncio.CancelledError
+    run.journal.progress = True
     if raised is None:
         try:
-            run.execution.complete_step(step, output=value)
+            run.execution.complete_step(step, spec.encoded(run, value))
         except errors.ValidationError as refusal:
             raised = refusal
-    if raised is not None:
-        outcome = _fail(run, call, step, raised)
-    if step.state != StepState.PENDING:
+        else:
+            run.open.pop(step.id, None)
+            return None
+    outcome = _fail(run, step, raised, spec)
+    if step.state in STEP_TERMINAL:
         run.open.pop(step.id, None)
-    await _seen(run, call, step)
-    run.kernel.tell("step_ended", run.execution, step)
-    return step, outcome
-
-
-async def _seen(run: "Run", call: Call, step: Step) -> None:
-    """Waits until the outcome of an attempt may be seen."""
-    if step.state == StepState.PENDING:
-        await run.journal.durable()
-        return
-    written = run.journal.kept(call.spec.durability)
-    if written is not None:
-        await written
     else:
-        # The host has its turn now and then, though nothing is waited for.
-        run.unseen += 1
-        if run.unseen % _REPLAYED_PER_TURN == 0:
-            await asyncio.sleep(0)
-        _check_left(run)
+        run.journal.soon()
+    return outcome
 
 
-async def _run_code(run: "Run", call: Call, step: Step) -> Any:
-    current = CurrentStep(run.execution.id, step.id, step.name, call.place, step.attempt)
-    spec = call.spec
-    if not spec.is_async:
-        context = contextvars.copy_context()
-        context.run(places.enter, current)
-        return await run.kernel.threads.run(context, lambda: spec.fn(*call.args, **call.kwargs))
-    token = places.enter(current)
+async def _told(run: "Run", call: Call, step: Step, spec: "StepSpec") -> tuple[Any, ExecutionError | None]:
+    """The same, with the hooks told."""
+    run.kernel.tell("step_started", run.execution, step)
     try:
-        if spec.timeout_s is None:
-            return await spec.fn(*call.args, **call.kwargs)
-        limit = asyncio.timeout(spec.timeout_s)
-        try:
-            async with limit:
-                return await spec.fn(*call.args, **call.kwargs)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            message = f"the attempt took longer than {spec.timeout_s:g} s"
-            raise ExecutionError("timeout", "step_timeout", message) from None
+        return await _attempt(run, call, step, spec)
     finally:
-        places.leave(token)
+        _tell_end(run, step)
 
 
-def _fail(run: "Run", call: Call, step: Step, raised: BaseException) -> ExecutionError:
+def _tell_end(run: "Run", step: Step) -> None:
+    """Tells the hooks how an attempt ended, unless its process leaves it: then it is made again elsewhere."""
+    leaves = run.left is not None and not isinstance(run.left, errors.LeftMemory)
+    told = run.over and step.state == StepState.CANCELLED
+    if step.state != StepState.RUNNING and not leaves and not told:
+        run.kernel.tell("step_ended", run.execution, step)
+
+
+async def seen(run: "Run", durability: str | None, call: Call | None = None) -> None:
+    """Waits until the outcome of a step may be seen."""
+    if run.execution.state == ExecutionState.PAUSED:
+        stopping.after_attempt(run)
+        await for_ever()
+    written = run.journal.kept(durability)
+    if written is not None:
+        await _written(run, written, call)
+        return
+    if run.is_turn():
+        await _turn(run)
+    check_left(run)
+
+
+async def _turn(run: "Run") -> None:
+    """Others have their turn now and then, though nothing is waited for: the host, and tasks that were just made."""
+    run.fresh = False
+    await asyncio.sleep(0)
+    check_left(run)
+
+
+async def _written(run: "Run", written: Awaitable[Any], call: Call | None) -> None:
+    try:
+        await written
+    except asyncio.CancelledError:
+        run.check_host()
+        if run.left is None and not run.over and stopping.was_cancelled(run):
+            await run.journal.durable()
+            if call is not None:
+                call.scope.kept()
+        raise
+    except errors.StepwellError:
+        # The run is left if this was for good, and waits for another append if not.
+        await run.journal.durable()
+
+
+async def _run_otherwise(run: "Run", call: Call, spec: "StepSpec") -> Any:
+    """Runs code that blocks, or that has a time limit."""
+    if not spec.is_async:
+        work = run.kernel.threads.run(contextvars.copy_context(), lambda: spec.fn(*call.args, **call.kwargs))
+        return await stopping.outcome_of(run, work, call)
+    limit = asyncio.timeout(spec.timeout_s)
+    try:
+        async with limit:
+            return await spec.fn(*call.args, **call.kwargs)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        message = f"the attempt took longer than {spec.timeout_s:g} s"
+        raise ExecutionError("timeout", "step_timeout", message) from None
+
+
+def _fail(run: "Run", step: Step, raised: BaseException, spec: "StepSpec") -> ExecutionError:
     """Records a failure: the last one, or one that is followed by another try."""
-    execution, spec = run.execution, call.spec
+    execution = run.execution
     if not isinstance(raised, Exception):
         raised = ExecutionError("tool", "execution_failed", "the step awaited something that was cancelled")
     error = ExecutionError.from_exception(raised, attempt=step.attempt, step_id=step.id)
@@ -195,46 +332,49 @@ def _fail(run: "Run", call: Call, step: Step, raised: BaseException) -> Executio
         execution.fail_step(step, error)
         return error
     delay_ns = policy.delay_ms(tries, execution.id, step.id) * 1_000_000
-    due = run.kernel.clock.now_ns() + delay_ns
-    execution.retry_step(step, error, retry_at=from_ns(due))
-    run.timers[step.id] = due
-    run.wait_for_timer()
+    execution.retry_step(step, error, retry_at=from_ns(run.kernel.clock.now_ns() + delay_ns))
     return error
 
 
-async def _wait_until(run: "Run", step: Step) -> None:
+async def _until_retry(run: "Run", step: Step) -> None:
     """The time between two attempts."""
     due = None if step.retry_at is None else to_ns(step.retry_at, "retry_at")
-    if due is not None:
-        run.timers[step.id] = due
-        delay = (due - run.kernel.clock.now_ns()) / 1e9
-        if delay > 0:
-            await asyncio.sleep(delay)
-        run.timers.pop(step.id, None)
-    _check_left(run)
+    if due is not None and due > run.kernel.clock.now_ns():
+        wait = RetryWait(run, step, due)
+        run.waits.add(wait)
+        try:
+            await wait.future
+        except asyncio.CancelledError:
+            if not wait.over:
+                run.waits.remove(wait)
+                _cancelled(run, step)
+            raise
+    check_left(run)
+    if run.held:
+        await stopping.before_start(run)
 
 
 def _cancelled(run: "Run", step: Step) -> None:
-    """The blueprint itself cancelled the step; or whoever ends it as a whole did, then the step stays open."""
-    if run.left is None and not run.over and not run.root_cancelled():
-        run.execution.cancel_step(step, reason="cancelled by its blueprint")
-        run.open.pop(step.id, None)
-        run.kernel.tell("step_ended", run.execution, step)
-        run.journal.soon()
+    """The blueprint itself, or who cancelled the execution, cancelled the step; else it stays open."""
+    if run.left is None and not run.over and not run.root_cancelled() and step.state not in STEP_TERMINAL:
+        cancel_step(run, step)
 
 
-def _asked_to_stop() -> bool:
+def cancel_step(run: "Run", step: Step) -> None:
+    """Records that a step was cancelled."""
+    why = "cancelled by its blueprint" if run.stop is None else f"the execution was stopped: {run.stop.kind}"
+    run.execution.cancel_step(step, reason=why)
+    run.open.pop(step.id, None)
+    run.journal.soon()
+
+
+def asked_to_stop() -> bool:
+    """Whether somebody cancelled the task that runs, and not only something that it awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _check_left(run: "Run") -> None:
-    """Code of an execution that was left goes no further, whatever it catches."""
-    if run.left is not None or run.over:
-        raise asyncio.CancelledError
-
-
-async def _breathe(run: "Run") -> None:
+async def breathe(run: "Run") -> None:
     """Gives up the loop where a step that really runs would have made a difference by doing so.
 
     Tasks that were made since have begun by then, as they had when the step was run; and now and then the host has its
@@ -244,9 +384,4 @@ async def _breathe(run: "Run") -> None:
     if run.fresh or run.replays % _REPLAYED_PER_TURN == 0:
         run.fresh = False
         await asyncio.sleep(0)
-        _check_left(run)
-
-
-async def _for_ever() -> NoReturn:
-    await asyncio.get_running_loop().create_future()
-    raise errors.InternalError("defect in stepwell, please report it: a wait without end has ended")
+        check_left(run)

@@ -14,12 +14,14 @@ _Job = tuple[Context, Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Fut
 
 
 class Threads:
-    """Up to `limit` threads, made when they are needed."""
+    """Up to `limit` threads, made when they are needed. `apart`: others, for what must not wait for those."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, apart: "Threads | None" = None) -> None:
+        self.apart = self if apart is None else apart
         self._limit = limit
         self._count = 0
         self._idle = 0
+        self._waiting = 0  # jobs that no thread has said it took
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
@@ -29,13 +31,16 @@ class Threads:
         outcome: asyncio.Future[Any] = loop.create_future()
         self._jobs.put((context, work, loop, outcome))
         with self._lock:
-            if self._jobs.qsize() > self._idle and self._count < self._limit:
+            self._waiting += 1
+            if self._waiting > self._idle and self._count < self._limit:
                 self._count += 1
                 threading.Thread(target=self._serve, name="stepwell-step", daemon=True).start()
         return outcome
 
     def close(self) -> None:
         """Ends every thread behind its current job."""
+        if self.apart is not self:
+            self.apart.close()
         with self._lock:
             for _ in range(self._count):
                 self._jobs.put(None)
@@ -46,7 +51,9 @@ class Threads:
                 self._idle += 1
             job = self._jobs.get()
             with self._lock:
+                # Both at once: a thread that has a job already must not be counted on for the next one.
                 self._idle -= 1
+                self._waiting -= job is not None
             if job is None:
                 return
             run_job(*job)

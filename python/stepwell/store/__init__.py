@@ -12,6 +12,7 @@ from .protocol import (
     NewExecution,
     Projection,
     Record,
+    Rows,
     Store,
     StoreSource,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "NewExecution",
     "Projection",
     "Record",
+    "Rows",
     "Store",
     "StoreSource",
     "Ticket",

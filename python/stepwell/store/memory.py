@@ -8,6 +8,7 @@ from typing import TypeVar
 from .. import errors, journal, model
 from .._spec import EXECUTION_TERMINAL
 from . import protocol
+from .entries import Entry, is_usual
 from .protocol import (
     Arrivals,
     Deliveries,
@@ -27,37 +28,12 @@ from .ticket import Known, Ticket
 T = TypeVar("T")
 
 
-class _Entry:
-    __slots__ = ("action_ids", "inbox", "opened", "records", "row", "taken")
-
-    def __init__(self, row: ExecutionRow) -> None:
-        self.row = row
-        self.records: Records = []
-        self.action_ids: dict[int, bytes] = {}
-        self.inbox: dict[str, Delivery] = {}
-        self.taken: set[str] = set()
-        self.opened: list[str] = []
-
-    def write(self, action_id: bytes, records: Sequence[Record], row: Projection) -> None:
-        self.records.extend(records)
-        self.action_ids[records[-1][0]] = action_id
-        self.row = self.row._replace(
-            state=row.state,
-            wait_reason=row.wait_reason,
-            head=row.head,
-            wake_at_ns=row.wake_at_ns,
-            version=records[-1][0],
-            updated_at_ns=records[-1][1],
-            claims=0 if row.progress else self.row.claims,
-        )
-
-
 class MemorySource:
     """Executions in memory, for as long as this object lives. Kernels that are given the same one share them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tenants: dict[str, dict[str, _Entry]] = {}
+        self._tenants: dict[str, dict[str, Entry]] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._doomed: dict[str, dict[str, int]] = {}
         self._awaited: dict[str, dict[str, str]] = {}
@@ -103,13 +79,13 @@ class MemoryStore:
             ticket.error = error
         return ticket
 
-    def _entry(self, execution_id: str) -> _Entry:
+    def _entry(self, execution_id: str) -> Entry:
         try:
             return self._entries[execution_id]
         except KeyError:
             raise protocol.not_found(execution_id) from None
 
-    def _open(self, entry: _Entry, opened: Sequence[str]) -> None:
+    def _open(self, entry: Entry, opened: Sequence[str]) -> None:
         for each in opened:
             if each not in self._awaited:
                 self._awaited[each] = entry.row.id
@@ -147,7 +123,7 @@ class MemoryStore:
             if keyed is not None:
                 self._keys[keyed] = new.id
             times = records[0][1], records[-1][1]
-            entry = _Entry(
+            entry = Entry(
                 ExecutionRow(
                     *new[:6],
                     row.state,
@@ -182,28 +158,40 @@ class MemoryStore:
         opened: Sequence[str] = (),
     ) -> Ticket[int]:
         """See `Store.append`."""
-        protocol.check_records(expected_seq, records)
-        protocol.check_durability(durability)
+        protocol.check_append(expected_seq, records)
+        ticket = Known()
+        last = records[-1][0]
         protocol.check_head(row.head)
-        protocol.check_values(execution_id, expected_seq, epoch, action_id, *row[:4], *taken, *opened)
-        protocol.check_values(*(value for record in records for value in record))
-
-        def work() -> int:
-            entry = self._entry(execution_id)
-            last = records[-1][0]
-            if (entry.row.version, entry.row.epoch) != (expected_seq, epoch):
+        if taken or opened or not is_usual(action_id, row, durability):
+            protocol.check_durability(durability)
+            protocol.check_values(execution_id, expected_seq, epoch, action_id, *row[:4], *taken, *opened)
+        if self._closed:
+            raise errors.StoreError("this store is closed; open it again")
+        with self._lock:
+            entry = self._entries.get(execution_id)
+            if entry is None:
+                protocol.check_values(execution_id)
+                ticket.error = protocol.not_found(execution_id)
+            elif entry.last[0] != expected_seq or entry.epoch != epoch:
+                protocol.check_values(expected_seq, epoch)
                 if entry.action_ids.get(last) == action_id:
-                    return last
-                raise protocol.conflict(execution_id)
-            entry.write(action_id, records, row)
-            for each in taken:
-                if each in entry.inbox and each not in entry.taken:
-                    entry.taken.add(each)
-                    del self._arrived[entry.inbox[each].place]
-            self._open(entry, opened)
-            return last
+                    ticket.value = last
+                else:
+                    ticket.error = protocol.conflict(execution_id)
+            else:
+                entry.write(action_id, records, row)
+                if taken:
+                    self._take(entry, taken)
+                if opened:
+                    self._open(entry, opened)
+                ticket.value = last
+        return ticket
 
-        return self._ask(work)
+    def _take(self, entry: Entry, taken: Sequence[str]) -> None:
+        for each in taken:
+            if each in entry.inbox and each not in entry.taken:
+                entry.taken.add(each)
+                del self._arrived[entry.inbox[each].place]
 
     def claim(
         self, execution_id: str, owner: str, epoch: int, lease_until_ns: int | None = None

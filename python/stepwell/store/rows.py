@@ -1,11 +1,13 @@
 """What a file answers, before it is believed: a damaged one may hold anything in any place."""
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from .. import errors
 from ..trouble import store_failure
-from .protocol import Arrivals, Deliveries, Delivery, ExecutionRow, Records, Rows
+from .protocol import Arrivals, Deliveries, Delivery, Ended, ExecutionRow, Records, Rows
 
 _TEXT, _NUMBER = {str}, {int}
 _TEXT_OR_NONE, _NUMBER_OR_NONE = {str, type(None)}, {int, type(None)}
@@ -23,16 +25,32 @@ def execution_rows(path: str, found: Iterable[tuple[Any, ...]]) -> Rows:
     return rows
 
 
-def deliveries(path: str, found: Iterable[tuple[Any, ...]]) -> Deliveries:
-    """The same for deliveries."""
-    rows = [Delivery(*values) for values in found]
-    _check(path, rows, _DELIVERY)
+def page(path: str, after: str, found: Iterable[tuple[Any, ...]]) -> Rows:
+    """The same for a page of them, newest first. Raises it also where they do not go on from the page before."""
+    rows = execution_rows(path, found)
+    _check_order(path, operator.gt, after, [row.id for row in rows])
     return rows
 
 
-def arrivals(path: str, found: Arrivals) -> Arrivals:
+def deliveries(path: str, after: int, found: Iterable[tuple[Any, ...]]) -> Deliveries:
+    """The same for a page of deliveries."""
+    rows = [Delivery(*values) for values in found]
+    _check(path, rows, _DELIVERY)
+    _check_order(path, operator.lt, after, [row.place for row in rows])
+    return rows
+
+
+def arrivals(path: str, after: int, found: Arrivals) -> Arrivals:
     """The same for the places of deliveries, and whose they are."""
     _check(path, found, (_NUMBER, _TEXT))
+    _check_order(path, operator.lt, after, [place for place, _ in found])
+    return found
+
+
+def ended(path: str, after: str, found: Ended) -> Ended:
+    """The same for what has ended."""
+    _check(path, found, (_TEXT, _NUMBER, _NUMBER))
+    _check_order(path, operator.lt, after, [id for id, _, _ in found])
     return found
 
 
@@ -65,6 +83,12 @@ def _check(path: str, rows: Iterable[tuple[Any, ...]], wanted: tuple[set[Any], .
         for value, kinds in zip(row, wanted, strict=True):
             if type(value) not in kinds:
                 raise _broken(path, "a row has values of other types than it has to have")
+
+
+def _check_order(path: str, goes_on: Callable[[Any, Any], bool], after: Any, places: Sequence[Any]) -> None:
+    # SQLite believes a tree whose keys are out of order: its pages would lead whoever asks for the next in a circle.
+    if not all(map(goes_on, chain((after,), places), places)):
+        raise _broken(path, "rows are not in their order")
 
 
 def _broken(path: str, why: str) -> errors.StepwellError:

@@ -360,15 +360,15 @@ class SqliteStore:
         name = (
             "list" + ("_state" if state is not None else "") + ("_blueprint" if blueprint is not None else "")
         )
-        return self._query(
-            self._rows, name, self._tenant, *chosen, _AFTER_ALL if after is None else after, limit
-        )
+        start = _AFTER_ALL if after is None else after
+        return self._query(partial(rows.page, self.path, start), name, self._tenant, *chosen, start, limit)
 
     def children(self, parent_id: str, after: str | None = None, limit: int = 100) -> Ticket[Rows]:
         """See `Store.children`."""
         protocol.check_limit(limit)
         start = _AFTER_ALL if after is None else after
-        return self._query(self._rows, "children", self._tenant, parent_id, start, limit)
+        known = partial(rows.page, self.path, start)
+        return self._query(known, "children", self._tenant, parent_id, start, limit)
 
     def count(self, blueprint: str | None = None) -> Ticket[dict[str, int]]:
         """See `Store.count`."""
@@ -437,21 +437,21 @@ class SqliteStore:
     def inbox(self, execution_id: str, after: int = 0, limit: int = 100) -> Ticket[Deliveries]:
         """See `Store.inbox`."""
         page = (self._tenant, execution_id, after, protocol.check_limit(limit))
-        return self._query(
-            lambda found: rows.deliveries(self.path, found), "inbox", *page, exists=execution_id
-        )
+        known = partial(rows.deliveries, self.path, after)
+        return self._query(known, "inbox", *page, exists=execution_id)
 
     def arrivals(self, after: int = 0, limit: int = 100) -> Ticket[Arrivals]:
         """See `Store.arrivals`."""
         page = (self._tenant, after, protocol.check_limit(limit))
-        return self._query(lambda found: rows.arrivals(self.path, found), "arrivals", *page)
+        return self._query(partial(rows.arrivals, self.path, after), "arrivals", *page)
 
     # --- retention ------------------------------------------------------------------------------------------------
 
     def finished(self, state: str, after: str = "", limit: int = 500) -> Ticket[Ended]:
         """See `Store.finished`."""
         protocol.check_ended(state)
-        return self._query(_same, "finished", self._tenant, state, after, protocol.check_limit(limit))
+        known = partial(rows.ended, self.path, after)
+        return self._query(known, "finished", self._tenant, state, after, protocol.check_limit(limit))
 
     def doom(self, execution_ids: Sequence[str]) -> Ticket[int]:
         """See `Store.doom`."""

@@ -95,8 +95,6 @@ def _all_ids(store: Store) -> Iterator[str]:
     after = None
     while page := store.list(after=after, limit=PAGE).wait():
         yield from (row.id for row in page)
-        if after is not None and page[0].id >= after:
-            raise errors.StoreCorrupt("the list of executions does not end: the store is damaged")
         after = page[-1].id
 
 

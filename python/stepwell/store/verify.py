@@ -93,18 +93,20 @@ def _answer(ticket: Ticket[Any], seq: int | None = None) -> Any:
 
 
 def _all_ids(store: Store, findings: list[Finding]) -> Iterator[str]:
-    after = None
-    try:
-        while page := _answer(store.list(after=after, limit=PAGE)):
-            ids = [row.id for row in page]
-            if not all(isinstance(each, str) for each in ids):
-                raise _Bad(None, "an id is no text")
-            if after is not None and ids[0] >= after:
-                raise _Bad(None, "the list of executions does not end")
-            yield from ids
-            after = ids[-1]
-    except _Bad as bad:
-        findings.append(Finding(None, None, f"the executions cannot be listed: {bad}"))
+    after, limit = None, PAGE
+    while True:
+        try:
+            page = _answer(store.list(after=after, limit=limit))
+        except _Bad as bad:
+            if limit == 1:
+                return
+            findings.append(Finding(None, None, f"the executions cannot be listed: {bad}"))
+            limit = 1  # those before a bad row can be had one by one
+            continue
+        if not page:
+            return
+        yield from [row.id for row in page]
+        after = page[-1].id
 
 
 # --- one execution ------------------------------------------------------------------------------------------------
@@ -239,14 +241,17 @@ def _check_awaited(execution: Any, found: list[tuple[Any]]) -> None:
 
 
 def _check_deliveries(store: Any, id: str) -> None:
-    place = 0
-    while page := _answer(store.rows("verify_deliveries", store.tenant, id, place, PAGE)):
+    place = before = 0
+    while page := _answer(store.rows("verify_deliveries", store.tenant, id, before, PAGE)):
         for place, *told, kept in page:
             kinds = [type(each) for each in (place, *told)]
             if kinds != [int, str, int, str, str, bytes] or (
                 kept is not None and kept != delivery_digest(*told)
             ):
                 raise _Bad(None, f"what was delivered to it at place {place} is not what was sent")
+        if place <= before:
+            raise _Bad(None, "the list of what was delivered to it does not end")
+        before = place
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -287,7 +292,12 @@ def _records(store: "SqliteStore") -> Iterator[Finding]:
         for mine, execution, seq, number, what in found:
             yield _about(mine, execution, seq, f"record {seq} (number {number}) {what}")
         left -= len(found)
-        [(first,)] = _answer(store.rows("verify_next", first + WINDOW)) or [(last + 1,)]
+        following = _answer(store.rows("verify_next", first + WINDOW))
+        if not following:
+            return
+        if following[0][0] <= first:
+            raise _Bad(None, "the list of records does not end")
+        first = following[0][0]
 
 
 def _doubles(store: "SqliteStore") -> Iterator[Finding]:

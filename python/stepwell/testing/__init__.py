@@ -1,12 +1,51 @@
-"""For those who test: the contract of a store as checks, with nothing but the standard library.
+"""For those who test: blueprints that are killed everywhere and replayed, a clock, and the contract of a store.
 
-`store_suite(factory)` runs them all on a store of your own; `store_checks()` gives them one by one, for instance to
-`pytest.mark.parametrize`. `factory()` gives an empty `stepwell.store.StoreSource`, another one each time.
+`crash_everywhere(blueprint, *args)` kills a blueprint's process at every write, and `replay(execution)` runs code
+against a record; the module `stepwell.testing.plugin` has them as fixtures of pytest. `store_suite(factory)` runs the
+contract on a store of your own, and `store_checks()` gives its checks one by one, for instance to
+`pytest.mark.parametrize`; `factory()` gives an empty `stepwell.store.StoreSource`, another one each time.
 """
 
+from typing import TYPE_CHECKING, Any, Final
+
+from ..clock import ManualClock
 from .checking import Check, Factory, checks
 
-__all__ = ["Check", "Factory", "store_checks", "store_suite"]
+if TYPE_CHECKING:
+    from .crashing import SILENCE, Crash, CrashReport, Pending, crash_everywhere, crash_everywhere_async
+    from .replaying import Replayed, replay, replay_async
+
+__all__ = [
+    "SILENCE",
+    "Check",
+    "Crash",
+    "CrashReport",
+    "Factory",
+    "ManualClock",
+    "Pending",
+    "Replayed",
+    "crash_everywhere",
+    "crash_everywhere_async",
+    "replay",
+    "replay_async",
+    "store_checks",
+    "store_suite",
+]
+
+_REPLAYING: Final = frozenset({"Replayed", "replay", "replay_async"})
+
+
+def __getattr__(name: str) -> Any:
+    # Those who only test a store, and pytest where nobody asks for a fixture, load no runtime.
+    if name in __all__:
+        if name in _REPLAYING:
+            from . import replaying
+
+            return getattr(replaying, name)
+        from . import crashing
+
+        return getattr(crashing, name)
+    raise AttributeError(f"module 'stepwell.testing' has no attribute {name!r}")
 
 
 def store_checks() -> dict[str, Check]:

@@ -231,9 +231,13 @@ impl<'a, 'py> Call<'a, 'py> {
 }
 
 impl<'py> Taken<'_, 'py> {
-    /// Whether every failed step has an error.
+    /// Whether it says which steps, where it makes none, and every failed one has an error.
     fn is_complete(&self, kind: Kind) -> bool {
         let errors = self.errors.each();
+        let is_said = matches!(kind, Kind::StepsScheduled | Kind::StepsStarted) || self.targets.is_some();
+        if !is_said {
+            return false;
+        }
         kind != Kind::StepsFailed || (0..self.count).all(|position| errors.get(position).is_some())
     }
 

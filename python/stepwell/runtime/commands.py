@@ -1,0 +1,256 @@
+"""What is asked of executions from outside: signals, answers, cancelling, pausing, settling, mending."""
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import encoding, errors, model
+from .._spec import EXECUTION_TERMINAL, STEP_TERMINAL, ExecutionState, StepState, StepType
+from ..failures import ExecutionError, as_error
+from ..store import Delivery, ExecutionRow
+from . import children, diverging, renewing
+from .core import Execution, Step
+from .stopping import IN_DOUBT
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+UNSET: Final[Any] = type("Unset", (), {"__repr__": lambda _: "…"})()
+"""For what may be `None` when it is given."""
+_SETTLE_S: Final = 10.0
+"""How long `settle` waits for an execution that runs to come to a stop at the step that is in doubt."""
+_NO_CODE: Final = (StepType.WAIT, StepType.SCOPE, StepType.CHILD, StepType.CONDITION)
+
+
+async def _deliver(kernel: "Kernel", id: str, delivery_id: str, kind: str, name: str, body: bytes) -> bool:
+    taken = await kernel.store.deliver(id, delivery_id, kind, name, body, kernel.clock.now_ns())
+    run = kernel.running(id)
+    if run is not None:
+        run.waits.look()
+    elif taken:
+        kernel.poke()
+    return taken
+
+
+async def signal(kernel: "Kernel", id: str, name: str, payload: Any, delivery_id: str | None) -> bool:
+    """Sends a signal."""
+    name = model.label("name", name)
+    body = encoding.encode(kernel.encoded(payload))
+    # Apart from the ids of answers and wishes, whatever text is given.
+    own = f"signal {os.urandom(12).hex() if delivery_id is None else model.label('id', delivery_id)}"
+    while not await _deliver(kernel, id, own, "signal", name, body):
+        following = await renewing.following(kernel, await kernel.store.get(id))
+        if following is None:
+            return False
+        id = following
+    return True
+
+
+async def answer(kernel: "Kernel", step_id: str, kind: str, body: bytes) -> bool:
+    """Answers a callback: whether this answer counts."""
+    row = await kernel.store.awaited(kernel.id_of(step_id))
+    if kind == "heartbeat":
+        own = f"heartbeat {os.urandom(12).hex()}"
+        return await _deliver(kernel, row.id, own, kind, step_id, body)
+    return await _deliver(kernel, row.id, step_id, kind, "", body)
+
+
+def failure_body(error: object) -> bytes:
+    """The error that `fail_callback` was given, as it is delivered."""
+    return as_error(error).to_json()
+
+
+async def cancel(kernel: "Kernel", id: str, reason: str | None) -> bool:
+    """Asks for an execution to be cancelled; `False` where it has ended."""
+    body = encoding.encode({"reason": None if reason is None else model.note("reason", reason)})
+    row = await renewing.last_of(kernel, id)
+    if row.state in EXECUTION_TERMINAL:
+        return False
+    await _deliver(kernel, row.id, "cancel", "cancel", "", body)
+    return await _attended(kernel, row.id)
+
+
+async def pause(kernel: "Kernel", id: str, reason: str | None) -> bool:
+    """Asks for an execution to be paused; `False` where it has ended."""
+    body = encoding.encode({"reason": None if reason is None else model.note("reason", reason)})
+    row = await renewing.last_of(kernel, id)
+    if not await _deliver(kernel, row.id, f"pause {os.urandom(12).hex()}", "pause", "", body):
+        return False
+    return await _attended(kernel, row.id)
+
+
+async def _attended(kernel: "Kernel", id: str) -> bool:
+    """Sees to a wish at once: where it runs here, or where nobody runs it and none of its code has to be."""
+    run = kernel.running(id)
+    if run is not None:
+        await run.waits.fetch()
+        if run.left is None and run.execution.state == ExecutionState.PAUSED:
+            await asyncio.wait([run.journal.durable(), run.ended], return_when=asyncio.FIRST_COMPLETED)
+    await kernel.left(id)
+    if kernel.running(id) is None:
+        row = await kernel.store.get(id)
+        if row.state not in EXECUTION_TERMINAL and kernel.taking.may_take(row):
+            try:
+                await attend(kernel, row, await kernel.store.inbox(id, 0, 1000), asked_now=True)
+            except errors.Conflict:
+                pass  # somebody took it up meanwhile, and sees the wish
+    kernel.poke(id)
+    return True
+
+
+async def attend(
+    kernel: "Kernel", row: ExecutionRow, deliveries: list[Delivery], asked_now: bool = False
+) -> None:
+    """Does what deliveries ask for to an execution that nobody runs, as far as its code has no part in it.
+
+    One that came to be paused, or in doubt, while its cancelled code was ending is not cut short by that old wish: it
+    goes on when it is resumed.
+    """
+    wishes = [delivery for delivery in deliveries if delivery.kind in ("cancel", "pause")]
+    still = row.state in (ExecutionState.CREATED, ExecutionState.PAUSED)
+    for wish in wishes:
+        given = encoding.decode(wish.body)
+        reason = given.get("reason") if isinstance(given, dict) else None
+
+        def change(execution: Execution, wish: Delivery = wish, reason: Any = reason) -> list[str]:
+            if wish.kind == "cancel":
+                execution.cancel(reason)
+            elif execution.state != ExecutionState.PAUSED:
+                execution.pause(reason)
+            else:
+                return []
+            return [wish.id]
+
+        if wish.kind == "cancel" and still and (asked_now or wish.at_ns >= row.updated_at_ns):
+            execution = await kernel.taking.load(row.id, row.schema_version)
+            for step in filter(children.cascades, execution.steps.values()):
+                await children.cancel_child(kernel, step, reason if isinstance(reason, str) else None)
+            await kernel.taking.alter(row, change)
+            return
+        if any(other.kind == "cancel" and other.place < wish.place for other in wishes):
+            continue
+        if wish.kind == "pause" and row.state in (ExecutionState.RUNNING, ExecutionState.WAITING):
+            row = await kernel.taking.alter(row, change)
+            still = True
+
+
+async def settle(
+    kernel: "Kernel", row: ExecutionRow, step_id: str, output: Any, error: Any, retry: bool
+) -> None:
+    """Says what became of a step that may or may not have been done, and lets its execution go on."""
+    if [output is not UNSET, error is not None, retry].count(True) != 1:
+        raise errors.ValidationError("settle takes one of output, error and retry=True")
+    failure = None if error is None else as_error(error)
+    refused: list[errors.Conflict] = []
+
+    def change(execution: Execution) -> list[str]:
+        step = execution.get_step(step_id)
+        if step is None:
+            raise errors.NotFound(f"execution {row.id} has no step {step_id[:80]!a}")
+        if step.state != StepState.RUNNING or (step.step_type in _NO_CODE and step.callable_id is None):
+            refused.append(
+                errors.Conflict(f"step {step_id} is {step.state}, not in doubt: nothing was changed")
+            )
+            raise refused[0]
+        if retry:
+            gone = "the process ended while the step ran; it is done once more"
+            execution.retry_step(step, ExecutionError("tool", "interrupted", gone, attempt=step.attempt))
+        elif failure is not None:
+            execution.fail_step(step, failure.replace(step_id=failure.step_id or step.id))
+        else:
+            execution.complete_step(step, output=kernel.encoded(output))
+        if execution.state == ExecutionState.PAUSED and execution.reason == IN_DOUBT:
+            execution.resume()
+        return []
+
+    until = time.monotonic() + _SETTLE_S
+    while row.state not in EXECUTION_TERMINAL:
+        if kernel.running(row.id) is None and kernel.taking.may_take(row):
+            with suppress(errors.Conflict):
+                await kernel.taking.alter(row, change)
+                return
+            if refused:
+                raise refused[0]
+        elif time.monotonic() >= until:
+            break
+        # Another step of it was settled just now: it comes to a stop at this one by itself.
+        await asyncio.wait([kernel.watching.change(row.id)], timeout=0.02)
+        row = await kernel.store.get(row.id)
+    raise errors.Conflict(f"execution {row.id} is {row.state}, not in doubt: nothing was changed")
+
+
+async def resume(kernel: "Kernel", row: ExecutionRow) -> None:
+    """Lets a paused execution go on, wherever it is run."""
+
+    def change(execution: Execution) -> list[str]:
+        if execution.state == ExecutionState.PAUSED:
+            execution.resume()
+        return []
+
+    if row.state in EXECUTION_TERMINAL:
+        errors.terminal_execution(row.state, "resume")
+    if row.state == ExecutionState.PAUSED:
+        await kernel.taking.alter(row, change)
+
+
+async def accept(kernel: "Kernel", row: ExecutionRow) -> None:
+    """Lets an execution that diverged go on as its code is now: what was recorded from there on is given up."""
+    if row.state != ExecutionState.PAUSED:
+        raise errors.Conflict(f"execution {row.id} is {row.state}, not paused: there is nothing to accept")
+
+    def change(execution: Execution) -> list[str]:
+        place = diverging.place_of(execution.reason)
+        if place is None:
+            raise errors.Conflict(f"execution {row.id} is not paused because its code and record differ")
+        recorded: dict[str, Step] = {}
+        for step in execution.steps.values():
+            if step.place is not None:
+                recorded[step.place] = step
+                if step.name == diverging.ACCEPTED:
+                    diverging.given_up(recorded, step.input)
+        execution.resume()
+        if execution.state == ExecutionState.WAITING:
+            execution.resume()
+        for step in diverging.given_up(recorded, place):
+            if step.state not in STEP_TERMINAL:
+                execution.cancel_step(step, reason="its code changed, and that was accepted")
+        number = sum(step.name == diverging.ACCEPTED for step in execution.steps.values())
+        mark = execution.start_step(diverging.ACCEPTED, place=f"!accepted {number}", input=place)
+        execution.complete_step(mark)
+        return []
+
+    await kernel.taking.alter(row, change)
+
+
+def copied(execution: Execution, step_id: str, made: Execution) -> None:
+    """Writes into a new execution what was recorded before this step. Raises `NotFound` where there is no such step."""
+    target = execution.get_step(step_id)
+    if target is None or target.place is None:
+        raise errors.NotFound(f"execution {execution.id} has no step {step_id[:80]!a} that its code called")
+    new: dict[str, Step] = {}
+    for old in execution.steps.values():
+        if old.id == step_id:
+            return
+        around = target.place.startswith(f"{old.place}/")
+        is_open = around or old.state not in STEP_TERMINAL
+        if old.place is None or (is_open and old.step_type not in (StepType.SCOPE, StepType.CONDITION)):
+            continue
+        step = new[old.id] = made.start_step(
+            old.name,
+            type=old.step_type,
+            key=old.key,
+            input=old.input,
+            place=old.place,
+            callable_id=old.callable_id,
+            parent_step_id=new.get(old.parent_step_id or ""),
+        )
+        if is_open:
+            continue
+        if old.state == StepState.COMPLETED:
+            made.complete_step(step, output=old.output)
+        elif old.state == StepState.FAILED:
+            made.fail_step(step, old.error or "failed")
+        else:
+            made.cancel_step(step, reason="cancelled in the execution that this one was made from")

@@ -1,0 +1,38 @@
+"""Where the thread of a def blueprint waits for the loop."""
+
+import threading
+from typing import Any
+
+
+class Abandoned(BaseException):
+    """Ends the thread of a def blueprint whose execution was left; no `except Exception` holds it up."""
+
+
+class Gate:
+    """Opened once, with a result or an error. `scope` is that of the code which waits."""
+
+    __slots__ = ("_error", "_lock", "_result", "scope")
+
+    def __init__(self, scope: object = None) -> None:
+        self.scope = scope
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def wait(self) -> Any:
+        """Blocks until it is opened."""
+        self._lock.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def open(self, result: Any, error: BaseException | None) -> None:
+        """Lets the thread go on; later calls change nothing."""
+        if self._lock.locked():
+            self._result, self._error = result, error
+            self._lock.release()
+
+    def give_up(self) -> None:
+        """Ends the thread: its execution goes on elsewhere, or not at all."""
+        self.open(None, Abandoned())

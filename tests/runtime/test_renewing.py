@@ -1,0 +1,125 @@
+"""Executions that go on as new ones: who waits for their end, and who has something to say to them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import stepwell
+from runtime.asleep import left, opened, place
+from runtime.common import echo
+from runtime.lives import Lives, killed_everywhere
+from stepwell import ExecutionError, ManualClock, blocking, blueprint
+from stepwell.store import StoreSource
+
+__all__ = ["place"]
+
+
+@blueprint(name="renewing.counts")
+async def counts(done: int) -> int:
+    done += len(str(await echo(done)))
+    await stepwell.sleep("1s")
+    if done < 3:
+        stepwell.continue_as_new(done)
+    return done
+
+
+@blueprint(name="renewing.blocks")
+def blocks(done: int) -> int:
+    done += len(str(echo(done)))
+    blocking.sleep("1s")
+    if done < 3:
+        stepwell.continue_as_new(done)
+    return done
+
+
+@blueprint(name="renewing.parent")
+async def parent() -> list[Any]:
+    return list(await stepwell.map(lambda bp: stepwell.child(bp, 0), [counts, blocks]))
+
+
+@blueprint(name="renewing.listens")
+async def listens(heard: list[Any]) -> list[Any]:
+    heard.append(await stepwell.wait_for("word"))
+    if len(heard) == 1:
+        stepwell.continue_as_new(heard)
+    return heard
+
+
+@blueprint(name="renewing.cancels")
+async def cancels() -> Any:
+    task = asyncio.create_task(stepwell.child(listens, []))
+    await stepwell.wait_for("cancel")
+    task.cancel()
+    await asyncio.wait([task])
+    return task.cancelled()
+
+
+def test_a_parent_gets_the_result_of_the_last_one() -> None:
+    def check(_: Lives, outcome: Any) -> None:
+        assert outcome == ["returned", [3, 3]]
+
+    killed_everywhere(Lives, parent, check=check)
+
+
+def test_a_parent_outside_memory_is_told_by_the_last_one(place: StoreSource) -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        async with opened(place, clock) as kernel:
+            handle = await kernel.start(parent)
+            result = asyncio.create_task(handle.result())
+            while not result.done():
+                clock.advance("1s")
+                await asyncio.sleep(0)
+            assert result.result() == [3, 3]
+            assert len(await kernel.list(blueprint="renewing.counts")) == 3
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_what_is_said_to_the_first_one_reaches_the_last(place: StoreSource) -> None:
+    async def main() -> None:
+        async with opened(place) as kernel:
+            handle = await kernel.start(listens, [], key="k")
+            await handle.signal("word", 1)
+            while not await kernel.list(blueprint="renewing.listens", state="waiting"):
+                await asyncio.sleep(0)
+            while not await kernel.list(blueprint="renewing.listens", state="completed"):
+                await asyncio.sleep(0)
+            assert await handle.pause("a while")
+            while not (paused := await kernel.list(blueprint="renewing.listens", state="paused")):
+                await asyncio.sleep(0)
+            await kernel.resume(paused[0].id)
+            assert await handle.signal("word", 2, id="once")
+            assert await handle.signal("word", 2, id="once")
+            assert await handle.result() == [1, 2]
+            assert not await handle.signal("word", 3)
+            assert not await handle.cancel()
+            assert not await handle.pause()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+@pytest.mark.parametrize("by", ["handle", "parent"])
+def test_cancelling_reaches_the_last(place: StoreSource, by: str) -> None:
+    async def main() -> None:
+        async with opened(place) as kernel:
+            handle = await kernel.start(listens, []) if by == "handle" else await kernel.start(cancels)
+            while not (listening := await kernel.list(blueprint="renewing.listens", state="waiting")):
+                await asyncio.sleep(0)
+            first = await kernel.get(listening[0].id)
+            await first.signal("word", 1)
+            while len(await kernel.list(blueprint="renewing.listens")) != 2:
+                await asyncio.sleep(0)
+            (second,) = [row for row in await kernel.list(blueprint="renewing.listens") if row.id != first.id]
+            await left(kernel, await kernel.get(second.id))
+            if by == "handle":
+                assert await handle.cancel("enough")
+                with pytest.raises(ExecutionError, match="enough"):
+                    await handle.result()
+            else:
+                await handle.signal("cancel")
+                assert await handle.result() is True
+            assert (await kernel.store.get(second.id)).state == "cancelled"
+
+    asyncio.run(asyncio.wait_for(main(), 20))
