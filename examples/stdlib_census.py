@@ -8,17 +8,17 @@ answers from the record. `CENSUS_LOG` names a file that gets a line for every fi
 """
 
 import ast
-import asyncio
 import hashlib
 import os
 import sysconfig
 import warnings
 from pathlib import Path
 
+import stepwell
 from stepwell import blueprint, run_step, step
 
 # What it is run with where the command does not say.
-STEPWELL = {"store": "sqlite:///.stepwell/census.db", "tenant": "example", "key": "stdlib"}
+STEPWELL = {"store": "sqlite:///.stepwell/census.db", "tenant": "example", "key": "library"}
 
 LEFT_OUT = {"site-packages", "dist-packages", "__pycache__"}
 AT_ONCE = 16
@@ -48,8 +48,9 @@ def list_files(folder: str | None) -> dict:
 
 
 @step
-def measure(root: str, name: str) -> dict:
+def measure(file: tuple[str, str]) -> dict:
     """Size and digest of a file; for Python also its functions and classes, or why they cannot be counted."""
+    root, name = file
     if log := os.environ.get("CENSUS_LOG"):
         with Path(log).open("a") as lines:
             lines.write(f"{name}\n")
@@ -69,17 +70,17 @@ def measure(root: str, name: str) -> dict:
     return found
 
 
-@blueprint(version="1")
+@blueprint(version="2")
 async def census(folder: str | None = None) -> dict:
     """Measures every file under the folder, a few at a time, and sums up."""
     listed = await run_step(list_files, folder)
-    turns = asyncio.Semaphore(AT_ONCE)
-
-    async def one(name: str) -> dict:
-        async with turns:
-            return await run_step(measure, listed["root"], name, name=name)
-
-    found = await asyncio.gather(*(one(name) for name in listed["files"]))
+    found = await stepwell.map(
+        measure,
+        [(listed["root"], name) for name in listed["files"]],
+        concurrency=AT_ONCE,
+        name="measure files",
+        item_name=lambda file, _: file[1],
+    )
     by_size = sorted(
         zip(found, listed["files"], strict=True), key=lambda pair: (-pair[0].get("bytes", 0), pair[1])
     )

@@ -73,7 +73,7 @@ def recorded(store: Path) -> set[str]:
                     done.add(names[record["step_id"]])
             after = page[-1][0]
     opened.close()
-    return done - {"list_files"}
+    return done - {"list_files", "measure files"}
 
 
 def lines(log: Path) -> list[str]:
@@ -130,8 +130,11 @@ def test_killed_half_way_it_goes_on_and_reads_nothing_twice(folder: Path, tmp_pa
     assert len(result["problems"]) == wanted["problems"] == 3
     assert result["left out"] == 1
     digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted({*lines(log)})]
-    assert {step["output"]["sha256"] for step in execution["steps"][1:]} == {*digests}
-    assert len(execution["steps"]) == wanted["files"] + 1
+    listing, batch, *measured = execution["steps"]
+    assert (listing["name"], batch["name"]) == ("list_files", "measure files")
+    assert {step["output"]["sha256"] for step in measured} == {*digests}
+    assert {step["parent"] for step in measured} == {batch["id"]}
+    assert len(measured) == wanted["files"]
 
     # After the end it answers from the record, even when the files are gone.
     before = log.read_text()
