@@ -1,6 +1,6 @@
 """Writes the tables and the plot of the report from the numbers of one run.
 
-python benches/report.py                docs/figures/bench.json -> docs/performance.md, README.md and the plot
+python benches/report.py                docs/figures/*.json -> docs/performance.md, README.md and the plot
 python benches/report.py --check        ends with 1 where one of them is not what the numbers give
 """
 
@@ -18,13 +18,16 @@ mpl.use("svg")  # before pyplot; no display is asked for
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from peer_sheet import read as read_peers, sheet as peer_sheet, short as short_peers, spread as peer_spread
 from results import SIZES, Results, Sheet, number, sheets
+from runtime_sheet import read as read_runtime, sheet as runtime_sheet
 from store_sheet import read as read_stores, sheet as store_sheet
 from targets import IN_BULK, ONE_BY_ONE
 
 DOCS = Path(__file__).parents[1] / "docs"
 NUMBERS, PAGE, PLOT = DOCS / "figures" / "bench.json", DOCS / "performance.md", DOCS / "figures" / "cost.svg"
-STORES = DOCS / "figures" / "stores.json"
+STORES, PEERS = DOCS / "figures" / "stores.json", DOCS / "figures" / "peers.json"
+RUNTIME = DOCS / "figures" / "runtime.json"
 README = DOCS.parent / "README.md"
 SHORT = ("workload", "compared with", "native is", "pure is")
 """The columns of the table in the README, of the rows that have a target."""
@@ -79,6 +82,31 @@ def store_parts() -> dict[str, str]:
     """The same of the run of the stores."""
     kept = read_stores(STORES)
     return {"stores": markdown(store_sheet(kept["found"])), "stores machine": kept["machine"]}
+
+
+def runtime_parts() -> dict[str, str]:
+    """The same of the run of the runtime."""
+    kept = read_runtime(RUNTIME)
+    return {"runtime": markdown(runtime_sheet(kept["found"])), "runtime machine": kept["machine"]}
+
+
+def peer_parts() -> dict[str, str]:
+    """And of the run beside other libraries."""
+    kept = read_peers(PEERS)
+    found = kept["found"]
+    return {"peers": markdown(peer_sheet(found)), "peers machine": kept["machine"] + peer_spread(found)}
+
+
+def readme_parts(results: Results) -> dict[str, str]:
+    """What stands between the markers of the README."""
+    found = read_peers(PEERS)["found"]
+    return {
+        "short": short(sheets(results)["speed"]),
+        "stores": store_parts()["stores"],
+        "runtime": runtime_parts()["runtime"],
+        "peers": markdown(short_peers(peer_sheet(found))),
+        "peers machine": peer_parts()["peers machine"],
+    }
 
 
 def short(sheet: Sheet) -> str:
@@ -200,11 +228,11 @@ def main() -> int:
     given = parser.parse_args()
     results = Results.read(given.numbers)
     made = {
-        PAGE: filled(PAGE.read_text(encoding="utf-8"), parts(results) | store_parts()),
-        README: filled(
-            README.read_text(encoding="utf-8"),
-            {"short": short(sheets(results)["speed"]), "stores": store_parts()["stores"]},
+        PAGE: filled(
+            PAGE.read_text(encoding="utf-8"),
+            parts(results) | store_parts() | runtime_parts() | peer_parts(),
         ),
+        README: filled(README.read_text(encoding="utf-8"), readme_parts(results)),
     }
     drawn = plot(results)
     if not given.check:

@@ -55,6 +55,16 @@ TASKS = {
 }
 
 
+def amount(value: float) -> str:
+    """Four digits, or all before the point."""
+    return f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}"
+
+
+def goal(target: Target) -> str:
+    """The bound of a ratio."""
+    return f">= {target.least:,g}" if target.least is not None else f"<= {target.most:,g}"
+
+
 def lines(found: dict[str, Any]) -> list[Line]:
     """Each ratio beside its target."""
     return [
@@ -68,16 +78,15 @@ def sheet(found: dict[str, Any]) -> Sheet:
     rows = []
     for what, line in zip(found, lines(found), strict=True):
         task, (ours, theirs) = TASKS[what], found[what]
-        bound = f">= {task.target.least:g}" if task.target.least is not None else f"<= {task.target.most:g}"
         rows.append(
             [
                 task.workload,
                 task.other,
                 task.unit,
-                f"{ours * task.scale:,.4g}" if ours * task.scale < 1e4 else f"{ours * task.scale:,.0f}",
-                f"{theirs * task.scale:,.4g}" if theirs * task.scale < 1e4 else f"{theirs * task.scale:,.0f}",
+                amount(ours * task.scale),
+                amount(theirs * task.scale),
                 f"{ours / theirs:.2f}",
-                bound,
+                goal(task.target),
                 line.verdict,
             ]
         )

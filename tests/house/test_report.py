@@ -7,7 +7,8 @@ from pathlib import Path
 
 from house.tree import ROOT, text
 
-NUMBERS = ROOT / "docs" / "figures" / "bench.json"
+FIGURES = ROOT / "docs" / "figures"
+NUMBERS = FIGURES / "bench.json"
 
 
 def report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,3 +30,14 @@ def test_another_number_is_noticed(tmp_path: Path) -> None:
     done = report("--check", tmp_path / "bench.json")
     assert done.returncode == 1, done.stderr
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"performance.md", "cost.svg"}
+
+
+def test_the_runtime_was_measured_in_full() -> None:
+    """Every row of the table has both backends."""
+    found = json.loads(text(FIGURES / "runtime.json"))["found"]
+    code = "import json, runtime_sheet; print(json.dumps([*runtime_sheet.TASKS]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benches", capture_output=True, text=True, check=True
+    )
+    tasks = json.loads(done.stdout)
+    assert {backend: [*pairs] for backend, pairs in found.items()} == {"native": tasks, "pure": tasks}
