@@ -234,7 +234,8 @@ impl<'py> Taken<'_, 'py> {
     /// Whether it says which steps, where it makes none, and every failed one has an error.
     fn is_complete(&self, kind: Kind) -> bool {
         let errors = self.errors.each();
-        let is_said = matches!(kind, Kind::StepsScheduled | Kind::StepsStarted) || self.targets.is_some();
+        let is_said =
+            matches!(kind, Kind::StepsScheduled | Kind::StepsStarted) || self.targets.is_some();
         if !is_said {
             return false;
         }
