@@ -9,7 +9,7 @@ import stepwell
 from runtime.asleep import left, opened, place
 from runtime.common import echo
 from runtime.lives import Lives, killed_everywhere
-from stepwell import ExecutionError, ManualClock, blocking, blueprint
+from stepwell import ExecutionError, Kernel, ManualClock, blocking, blueprint
 from stepwell.store import StoreSource
 
 __all__ = ["place"]
@@ -123,3 +123,46 @@ def test_cancelling_reaches_the_last(place: StoreSource, by: str) -> None:
             assert (await kernel.store.get(second.id)).state == "cancelled"
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_an_output_that_looks_like_going_on_is_an_output(anywhere: StoreSource) -> None:
+    """It may come from outside: nobody is led to another execution by it, nor round in a circle."""
+
+    @blueprint(name="looks like it")
+    async def looks(id: str | None) -> dict[str, str]:
+        return {"stepwell.continued_as": id or stepwell.current().execution_id}
+
+    async def main() -> None:
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            own = await kernel.start(looks, None)
+            assert await own.result(timeout="20s") == {"stepwell.continued_as": own.id}
+            assert not await own.signal("go")
+            assert not await own.cancel()
+            for id in (own.id, "exec_01jd0000000000000000000000", "nonsense"):
+                assert await kernel.run(looks, id) == {"stepwell.continued_as": id}
+
+    asyncio.run(main())
+
+
+def test_going_on_with_a_codec_and_a_type(anywhere: StoreSource) -> None:
+    """Neither is asked for what the end of the first one says."""
+
+    class Turned:
+        def encode(self, value: Any) -> Any:
+            return {"turned": value}
+
+        def decode(self, value: Any, type: Any) -> Any:
+            return value["turned"]
+
+    @blueprint(name="counts down in code")
+    async def down(number: int) -> int:
+        if number:
+            stepwell.continue_as_new(number - 1)
+        return 42
+
+    async def main() -> None:
+        async with Kernel(anywhere, tenant="acme", codec=Turned()) as kernel:
+            assert await kernel.run(down, 3) == 42
+            assert len(await kernel.list(state="completed")) == 4
+
+    asyncio.run(main())

@@ -4,24 +4,21 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .. import errors, model
 from .._spec import STEP_TERMINAL, StepState, StepType
-from . import diverging, places
+from . import places
 from .batch import ALL, Batch, Completion
 from .groups import Group, ScopeGroup
-from .operations import Operation, finished, for_ever
-from .performing import recorded_error
+from .operations import Operation, finished
+from .performing import breathe, compare, recorded_error
 from .places import Call, Inside
-from .stopping import check_left
 from .values import Codec
 
 if TYPE_CHECKING:
     from .core import Step
     from .run import Run
-
-_REPLAYED_PER_TURN: Final = 64
 
 
 class Branch:
@@ -258,15 +255,9 @@ class _Batching:
         """Counts a recorded outcome. If those decide about the batch, nothing else of it is begun."""
         run = self._run
         call = self._prepare(at)
-        step = call.step = run.recorded[call.place]
-        differs = diverging.difference(step, call)
-        if differs is not None:
-            run.park(call.place, call.source, step, call, f"{differs} ({call.source})")
-            await for_ever()
-        run.replays += 1
-        if run.replays % _REPLAYED_PER_TURN == 0:
-            await asyncio.sleep(0)
-            check_left(run)
+        step = run.recorded[call.place]
+        await compare(run, call, step)
+        await breathe(run)
         return self._count(None if step.state == StepState.COMPLETED else recorded_error(step))
 
     def _prepare(self, at: int) -> Call:

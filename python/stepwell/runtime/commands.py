@@ -12,7 +12,7 @@ from ..failures import ExecutionError, as_error
 from ..store import Delivery, ExecutionRow
 from . import children, diverging, renewing
 from .core import Execution, Step
-from .stopping import IN_DOUBT
+from .stopping import IN_DOUBT, INTERRUPTED
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -41,10 +41,10 @@ async def signal(kernel: "Kernel", id: str, name: str, payload: Any, delivery_id
     # Apart from the ids of answers and wishes, whatever text is given.
     own = f"signal {os.urandom(12).hex() if delivery_id is None else model.label('id', delivery_id)}"
     while not await _deliver(kernel, id, own, "signal", name, body):
-        following = await renewing.following(kernel, await kernel.store.get(id))
-        if following is None:
+        row = await renewing.last_of(kernel, id)
+        if row.id == id:
             return False
-        id = following
+        id = row.id
     return True
 
 
@@ -156,7 +156,7 @@ async def settle(
             raise refused[0]
         if retry:
             gone = "the process ended while the step ran; it is done once more"
-            execution.retry_step(step, ExecutionError("tool", "interrupted", gone, attempt=step.attempt))
+            execution.retry_step(step, ExecutionError("tool", INTERRUPTED, gone, attempt=step.attempt))
         elif failure is not None:
             execution.fail_step(step, failure.replace(step_id=failure.step_id or step.id))
         else:

@@ -54,7 +54,7 @@ def place_of(reason: str | None) -> str | None:
     """The place in such a reason."""
     if reason is None or not reason.startswith(DIVERGED + "["):
         return None
-    return reason[len(DIVERGED) + 1 :].partition("]")[0]
+    return reason[len(DIVERGED) + 1 :].partition("]")[0] or None
 
 
 def words_of(reason: str) -> str:

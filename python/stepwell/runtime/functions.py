@@ -392,17 +392,35 @@ class Blueprint(Generic[P, R]):
         return recorded_arguments(values.hints(self.fn), args, kwargs, codec)
 
     def arguments(self, run: "Run") -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The recorded arguments of an execution, of the types that the parameters are annotated with."""
-        args, kwargs = unpack(run.execution.input)
-        hints, codec = values.hints(self.fn), run.kernel.codec
+        """The recorded arguments of an execution, of the types that the parameters are annotated with.
+
+        Raises `ValidationError` where they do not fit: they were recorded for other code.
+        """
+        try:
+            args, kwargs = unpack(run.execution.input)
+            self.check_arguments(tuple(args), kwargs)
+            return self._restored(args, kwargs, run.kernel.codec)
+        except Exception as problem:
+            why = problem if isinstance(problem, errors.ValidationError) else problem.__class__.__name__
+            message = f"the recorded arguments do not fit {self.name}: {why}"
+            raise errors.ValidationError(message) from problem
+
+    def _restored(
+        self, args: list[Any], kwargs: dict[str, Any], codec: Codec | None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        hints = values.hints(self.fn)
         if codec is None:
             return hints.restored(args, kwargs)
-        bound = list(self._signature.bind_partial(*args, **kwargs).signature.parameters)
-        types = [hints.annotations.get(name, Any) for name in bound]
+        types = [hints.annotations.get(name, Any) for name in self._signature.parameters]
         return (
             tuple(codec.decode(one, types[at] if at < len(types) else Any) for at, one in enumerate(args)),
             {name: codec.decode(one, hints.annotations.get(name, Any)) for name, one in kwargs.items()},
         )
+
+    def check_types(self, given: Any, codec: Codec | None) -> None:
+        """Raises `ValidationError` where arguments, as they are recorded, are not of their parameters' types."""
+        if codec is None and values.hints(self.fn).parameters:
+            self._restored(*unpack(encoding.decode(encoding.encode(given))), codec)
 
     def encoded(self, run: "Run", output: Any) -> Any:
         """What is recorded of what it returned."""

@@ -12,7 +12,7 @@ from ..store import ExecutionRow
 from . import commands, diverging
 from .commands import UNSET
 from .core import Execution
-from .renewing import renewed
+from .renewing import check_new, following
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -57,6 +57,7 @@ class Handle(Generic[T]):
     async def _result(self) -> Any:
         kernel = self._kernel
         id, pause = self._id, _LOOK_FIRST_S
+        seen = {id}
         while True:
             run = kernel.running(id)
             ended = run.ended if run is not None else self._ended if id == self._id else None
@@ -73,11 +74,12 @@ class Handle(Generic[T]):
             row = await kernel.store.get(id)
             if row.state in EXECUTION_TERMINAL:
                 last = await kernel.last_record(row)
-                following = renewed(last.get("output"))
-                if following is None:
+                other = await following(kernel, row, last.get("output"))
+                if other is None:
                     self._ended = ended if id == self._id else None
                     return self._recorded(row, last, ended)
-                id, pause = following, _LOOK_FIRST_S
+                check_new(seen, other.id)
+                id, pause = other.id, _LOOK_FIRST_S
                 continue
             if failure is not None:
                 raise failure

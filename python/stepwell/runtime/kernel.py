@@ -283,12 +283,14 @@ class Kernel(Hosting):
         """
         blueprint = self._check_known(bp)
         blueprint.check_arguments(args, kwargs)
+        given = blueprint.recorded(args, kwargs, self.codec)
+        blueprint.check_types(given, self.codec)
         execution = Execution(
             tenant=self.context,
             blueprint=blueprint.name,
             key=key,
             schema_version=blueprint.version,
-            input=blueprint.recorded(args, kwargs, self.codec),
+            input=given,
             clock=self.given_clock,
         )
         wake_at = None if at is None else self._moment(at)

@@ -15,13 +15,12 @@ from .core import Step
 from .operations import Never, for_ever
 from .places import HERE, Call
 from .retrying import RetryWait
-from .stopping import check_left
+from .stopping import INTERRUPTED, check_left
 
 if TYPE_CHECKING:
     from .functions import StepSpec
     from .run import Run
 
-INTERRUPTED: Final = "interrupted"
 _REPLAYED_PER_TURN: Final = 64
 
 
@@ -35,7 +34,7 @@ async def perform(run: "Run", call: Call) -> Any:
             return await run.rehearsed(call)
         step = run.recorded.get(call.place)
         if step is not None:
-            await _check(run, call, step)
+            await compare(run, call, step)
             if not call.op.replays_itself and step.state in STEP_TERMINAL:
                 return await _recorded(run, call, step)
     goes_on = step is not None and call.op.goes_on and stopping.is_coming(run)
@@ -54,7 +53,7 @@ async def never(run: "Run") -> None:
         run.quiet.discard(waiting)
 
 
-async def _check(run: "Run", call: Call, step: Step) -> None:
+async def compare(run: "Run", call: Call, step: Step) -> None:
     """Parks the execution where the record differs from the call."""
     if run.left is not None:
         await for_ever()
@@ -124,7 +123,7 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
             return await run.rehearsed(call)
         step = run.recorded.get(call.place)
         if step is not None:
-            await _check(run, call, step)
+            await compare(run, call, step)
             if step.state in STEP_TERMINAL:
                 return await _recorded(run, call, step)
     if run.held and await stopping.before_start(run, call):

@@ -103,12 +103,7 @@ class Rehearsal(Run):
 
     def begin(self, context: contextvars.Context) -> None:
         """Starts the code."""
-        try:
-            body = self._body(self.new_scope(""), context.copy())
-        except (TypeError, KeyError) as problem:
-            raise errors.ValidationError(
-                f"the recorded arguments do not fit {self.blueprint.name}: {problem}"
-            ) from None
+        body = self._body(self.new_scope(""), context.copy())
         self.root = self.loop.create_task(body, name="stepwell rehearsal", context=context.copy())
 
     def halt(self, reason: str, error: BaseException) -> None:  # noqa: ARG002
@@ -125,14 +120,11 @@ class Rehearsal(Run):
         """The outcome of a call, if the record has it."""
         if self.left is not None:
             await for_ever()
-        step = call.step = self.recorded.get(call.place)
+        step = self.recorded.get(call.place)
         if step is None:
             await self.wait_at(call, None)
         assert step is not None
-        differs = diverging.difference(step, call)
-        if differs is not None:
-            self.park(call.place, call.source, step, call, f"{differs} ({call.source})")
-            await for_ever()
+        await performing.compare(self, call, step)
         if self.stop is None and stopping.was_cancelled_at(self, call.place):
             return await self.wait_at(call, step)
         await performing.breathe(self)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .. import errors
-from .._spec import STEP_TERMINAL, ExecutionState
+from .._spec import STEP_TERMINAL, ExecutionState, ParentType
 from ..model import ParentLink
 from ..store import ExecutionRow
 from . import places
@@ -69,16 +69,38 @@ def renewed(output: Any) -> str | None:
     return None
 
 
-async def following(kernel: "Kernel", row: ExecutionRow) -> str | None:
-    """The id of the execution that this one went on as, if it did."""
-    if row.state != ExecutionState.COMPLETED:
+async def following(kernel: "Kernel", row: ExecutionRow, output: Any) -> ExecutionRow | None:
+    """The execution that a completed one with this output went on as, if it did.
+
+    An output is a blueprint's, and may look like that by itself: the other one has to say that it comes from this one.
+    """
+    id = renewed(output)
+    if id is None:
         return None
-    return renewed((await kernel.last_record(row)).get("output"))
+    try:
+        other = await kernel.store.get(id)
+    except errors.NotFound:
+        return None
+    return other if (other.parent_type, other.parent_id) == (ParentType.EXECUTION, row.id) else None
 
 
 async def last_of(kernel: "Kernel", id: str) -> ExecutionRow:
-    """The execution that this one has come to be: itself, or the last of those that it went on as."""
-    row = await kernel.store.get(id)
-    while (other := await following(kernel, row)) is not None:
-        row = await kernel.store.get(other)
+    """The execution that this one has come to be: itself, or the last of those that it went on as.
+
+    Raises `StoreCorrupt` where they go in a circle, which only a forged store has.
+    """
+    row, seen = await kernel.store.get(id), {id}
+    while row.state == ExecutionState.COMPLETED:
+        other = await following(kernel, row, (await kernel.last_record(row)).get("output"))
+        if other is None:
+            break
+        check_new(seen, other.id)
+        row = other
     return row
+
+
+def check_new(seen: set[str], id: str) -> None:
+    """Adds an execution to those that one has come to be. Raises `StoreCorrupt` where it is one of them."""
+    if id in seen:
+        raise errors.StoreCorrupt(f"execution {id} went on as itself: restore the store from a backup")
+    seen.add(id)

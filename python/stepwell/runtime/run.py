@@ -66,7 +66,7 @@ class Run(Threaded):
         self.patches: dict[str, bool] = {}
         self.quiet: set[asyncio.Future[Any]] = set()
         self.ended: asyncio.Future[Any] = self.loop.create_future()
-        self.ended.add_done_callback(_seen)
+        self.ended.add_done_callback(stopping.seen)
         self.waits = Waits(self)
         self.journal.wake = self.waits.wake_at
         self.journal.progress = not self.replayed
@@ -91,7 +91,10 @@ class Run(Threaded):
             return
         self.kernel.tell("execution_started", self.execution, self.replayed)
         scope = self.new_scope("")
-        body = self._body(scope, context.copy())
+        try:
+            body = self._body(scope, context.copy())
+        except errors.ValidationError as problem:
+            body = self._unfit(problem)
         self.root = self.loop.create_task(body, name=f"stepwell {self.execution.id}", context=context.copy())
         self.root.add_done_callback(self._returned)
         stopping.set_deadline(self)
@@ -104,6 +107,12 @@ class Run(Threaded):
         if self.blueprint.is_async:
             return Driver(fn(*args, **kwargs), scope)
         return self.in_thread(scope, lambda: fn(*args, **kwargs), context)
+
+    async def _unfit(self, problem: errors.ValidationError) -> Any:
+        """The code does not take the recorded arguments. If it did once, it was changed since, and can be mended."""
+        if self.replayed:
+            self.park("", None, None, None, str(problem))
+        raise problem
 
     def _returned(self, root: "asyncio.Task[Any]") -> None:
         """The blueprint is through: by itself, or because the execution was left."""
@@ -143,12 +152,12 @@ class Run(Threaded):
 
     async def _close(self, output: Any, error: BaseException | None) -> None:
         """Records the end, and makes it known once it is durable."""
-        missing = diverging.missing(self)
+        missing, new = diverging.missing(self), None
         if missing is not None and self.stop is None:
             self.park(*missing)
             return
         if isinstance(error, renewing.ContinueAsNew):
-            output, error = await renewing.renew(self, error), None
+            new = await renewing.renew(self, error)
             if self.left is not None:
                 return
         if self.open:
@@ -163,25 +172,27 @@ class Run(Threaded):
                 task.cancel()
         self.waits.close()
         self.run_again()
-        failure = self._record_end(output, error)
+        failure = self._record_end(output, error, new)
         for call in self.attempts.values():
             self.kernel.tell("step_ended", self.execution, call.step)
         await self.journal.durable()
         self.kernel.tell("execution_ended", self.execution)
         self._resolve(failure)
 
-    def _record_end(self, output: Any, error: BaseException | None) -> ExecutionError | None:
+    def _record_end(
+        self, output: Any, error: BaseException | None, new: dict[str, str] | None
+    ) -> ExecutionError | None:
         if self.stop is not None and self.stop.taken is not None:
             self.journal.taken.append(self.stop.taken)
         if isinstance(error, asyncio.CancelledError) and self.stop is not None:
             return self.stop.record(self.execution)
-        if error is None:
+        if error is None or new is not None:
             for step in list(self.open.values()):
                 if step.state not in STEP_TERMINAL:
                     self.execution.cancel_step(step, reason="its blueprint returned")
             self.open.clear()
             try:
-                self.execution.complete(self.blueprint.encoded(self, output))
+                self.execution.complete(self.blueprint.encoded(self, output) if new is None else new)
                 return None
             except errors.ValidationError as refusal:
                 error = refusal
@@ -394,9 +405,3 @@ class Run(Threaded):
     def is_terminal(self) -> bool:
         """Whether the execution has ended."""
         return self.execution.state in EXECUTION_TERMINAL
-
-
-def _seen(ended: "asyncio.Future[Any]") -> None:
-    """An outcome that nobody asks for is no forgotten error: it is in the record."""
-    if not ended.cancelled():
-        ended.exception()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stepwell")
 
+INTERRUPTED: Final = "interrupted"
+"""The code of an attempt that ended before its time; it does not count against `max_attempts`."""
 IN_DOUBT: Final = "in_doubt"
 """The reason of an execution that is paused because nobody knows whether a step with `effect="once"` was done."""
 _QUIET_TURNS: Final = 5
@@ -201,7 +203,7 @@ async def outcome_of(run: "Run", outcome: "asyncio.Future[Any]", current: "Call 
 
 
 def seen(outcome: "asyncio.Future[Any]") -> None:
-    """What a thread raises that nobody waits for any more is no forgotten error."""
+    """An outcome that nobody asks for, or waits for any more, is no forgotten error: it is in the record, or left."""
     if not outcome.cancelled():
         outcome.exception()
 
@@ -226,7 +228,7 @@ def pause(run: "Run", reason: str | None, taken: str | None = None) -> None:
 
 async def interrupted(run: "Run", step: "Step") -> None:
     """An attempt was ended by a pause: it will be made again."""
-    error = ExecutionError("tool", "interrupted", "the execution was paused", attempt=step.attempt)
+    error = ExecutionError("tool", INTERRUPTED, "the execution was paused", attempt=step.attempt)
     run.execution.retry_step(step, error)
     run.active -= 1
     try:
