@@ -340,6 +340,3 @@ class _Batching:
         recorded, place = self._run.recorded, self._call.place
         others = [at for at in range(len(self._branches)) if at not in self._calls]
         return {at: step for at in others if (step := recorded.get(f"{place}/{at}")) is not None}
-
-
-__all__ = ["BatchGroup", "branches_of", "items_of"]

@@ -41,10 +41,11 @@ def child_id(step_id: str) -> str:
 class ChildWait(Wait):
     """Over when the child has ended."""
 
-    __slots__ = ("starting",)
+    __slots__ = ("_op", "starting")
 
-    def __init__(self, run: "Run", step: "Step") -> None:
+    def __init__(self, run: "Run", step: "Step", op: "Child") -> None:
         super().__init__(run, step, WaitReason.SUB_AGENT, None)
+        self._op = op
         self.starting: asyncio.Task[Any] | None = None
 
     def wants(self, delivery: Delivery) -> bool:
@@ -60,13 +61,14 @@ class ChildWait(Wait):
             error = inner_error(ExecutionError.from_dict(told["error"]), step.id)
             self.end(lambda: execution.fail_step(step, error), taken or ())
         else:
-            self.end(lambda: execution.complete_step(step, output=told.get("output")), taken or ())
+            received, run, output = self._op.received, self.run, told.get("output")
+            self.end(lambda: execution.complete_step(step, output=received(run, output)), taken or ())
 
 
 class Child(Operation):
     """Starts an execution of a blueprint, once, and waits for its end."""
 
-    __slots__ = ("_args", "_blueprint", "_given", "_key", "_kwargs", "_policy")
+    __slots__ = ("_args", "_blueprint", "_key", "_kwargs", "_policy")
 
     goes_on = True
 
@@ -95,7 +97,6 @@ class Child(Operation):
         self._policy = model.choice("on_cancel", on_cancel, POLICIES)
         self.returns(result_type(blueprint.fn))
         self._check_tenant(tenant)
-        self._given: Any = None
 
     @staticmethod
     def _check_tenant(tenant: str | None) -> None:
@@ -110,16 +111,15 @@ class Child(Operation):
                 "a child belongs to the tenant of its parent: nothing was started",
             )
 
-    def input_for(self, run: "Run") -> Any:
-        """The arguments as the child records them."""
-        return self._blueprint.recorded(self._args, self._kwargs, self.codec or run.kernel.codec)
+    def _recorded(self, codec: Codec | None) -> Any:
+        return self._blueprint.recorded(self._args, self._kwargs, codec)
 
     @property
     def input(self) -> Any:
         from . import places
 
         here = places.here()
-        return self.input_for(here.run) if isinstance(here, places.Scope) else None
+        return self._recorded(self.codec or here.run.kernel.codec) if isinstance(here, places.Scope) else None
 
     @property
     def callable_id(self) -> str:  # type: ignore[override]
@@ -147,7 +147,7 @@ class Child(Operation):
             run.journal.opened.append(step.id)
         await run.journal.durable()
         check_left(run)
-        wait = ChildWait(run, step)
+        wait = ChildWait(run, step, self)
         run.waits.add(wait)
         try:
             if not wait.over:
@@ -167,7 +167,7 @@ class Child(Operation):
         """Makes or finds the child; whoever is cancelled meanwhile knows afterwards that there is one."""
         link = ParentLink("step_execution", step_id)
         return run.kernel.spawn(
-            run.kernel.start_child(self._blueprint, id, self.input_for(run), self._key, link)
+            run.kernel.start_child(self._blueprint, id, self._recorded(run.kernel.codec), self._key, link)
         )
 
     async def _begin(self, run: "Run", step: "Step", wait: ChildWait) -> None:
@@ -340,6 +340,3 @@ async def has_ended_child(kernel: "Kernel", row: ExecutionRow) -> bool:
                 return True
             await kernel.taking.go_on_with_child(child)
     return False
-
-
-__all__ = ["Child", "child_id", "has_ended_child", "seen", "told_of"]

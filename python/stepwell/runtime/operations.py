@@ -77,6 +77,20 @@ class Operation:
             return codec.encode(value)
         return value if self.write is None else self.write(value)
 
+    def received(self, run: "Run", value: Any) -> Any:
+        """What came from outside, as the kernel has it, as this operation records it.
+
+        Whoever sends it knows nothing of a codec that the call has for itself.
+        """
+        if self.codec is None:
+            return value
+        kernel = run.kernel.codec
+        if kernel is not None:
+            value = kernel.decode(value, self.annotation)
+        elif self.restore is not None:
+            value = self.restore(value)
+        return self.codec.encode(value)
+
     async def outside(self) -> Any:
         """What it is where no kernel runs: refused, where that cannot be the plain thing."""
         self._needs_a_kernel()

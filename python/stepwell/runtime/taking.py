@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import errors, model
+from .. import errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState
 from ..model import ParentLink
 from ..store import ExecutionRow, NewExecution
-from . import owners, records as recorded, renewing, stopping
+from . import owners, records as recorded, renewing
 from .core import Execution
 from .functions import Blueprint
 from .journaling import boundary, projection
@@ -343,4 +343,3 @@ def sleeps(row: ExecutionRow, now: int) -> bool:
 
 _SMALL: Final = 64
 """Records that are replayed on the loop: to ask a thread takes longer."""
-__all__ = ["Taking", "model", "stopping"]

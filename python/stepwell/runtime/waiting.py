@@ -71,7 +71,11 @@ class Wait:
             return
         if self.step.state not in STEP_TERMINAL:
             run.run_again()
-            record()
+            try:
+                record()
+            except Exception as refusal:  # noqa: BLE001 - what cannot be recorded is the end of the wait, too
+                error = ExecutionError.from_exception(refusal, step_id=self.step.id)
+                run.execution.fail_step(self.step, error)
             run.journal.progress = True
             run.journal.taken.extend(taken)
             run.open.pop(self.step.id, None)

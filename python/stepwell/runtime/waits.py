@@ -14,10 +14,10 @@ from ..clock import to_ns
 from ..failures import ExecutionError
 from ..retries import Backoff, RetryPolicy
 from ..store import Delivery
-from . import places, stopping
+from . import places
 from .groups import Group
 from .operations import Operation, for_ever
-from .performing import begin, cancel_step, recorded_error, seen
+from .performing import begin, cancel_step, recorded_error
 from .places import Call
 from .values import Codec
 from .waiting import AGAIN_S, Wait, check_reason, timed_out
@@ -118,19 +118,21 @@ class Sleep(Operation):
 class SignalWait(Wait):
     """Over when a signal of this name is there, or when that took too long."""
 
-    __slots__ = ("_asking", "name")
+    __slots__ = ("_asking", "_op", "name")
 
-    def __init__(self, run: "Run", step: "Step", reason: WaitReason, due: int | None, name: str) -> None:
+    def __init__(self, run: "Run", step: "Step", reason: WaitReason, due: int | None, op: Operation) -> None:
         super().__init__(run, step, reason, due)
-        self.name = name
+        self._op = op
+        self.name = op.name
         self._asking: asyncio.Task[None] | None = None
 
     def wants(self, delivery: Delivery) -> bool:
         return not self.over and delivery.kind == "signal" and delivery.name == self.name
 
     def take(self, delivery: Delivery) -> None:
-        payload = encoding.decode(delivery.body)
-        self.end(lambda: self.run.execution.input_received(self.step, payload), [delivery.id])
+        run, payload = self.run, encoding.decode(delivery.body)
+        received = self._op.received
+        self.end(lambda: run.execution.input_received(self.step, received(run, payload)), [delivery.id])
 
     def expire(self) -> None:
         # One that came in time may lie in the store.
@@ -161,7 +163,7 @@ class WaitFor(Operation):
     async def go(self, run: "Run", call: Call, step: "Step | None") -> Any:
         step = begin(run, call, step) if step is None or step.state == StepState.PENDING else step
         due = None if self._timeout_ns is None else started_ns(step) + self._timeout_ns
-        wait = SignalWait(run, step, self._reason, due, self.name)
+        wait = SignalWait(run, step, self._reason, due, self)
         run.waits.add(wait)
         await outcome(wait)
         if step.state == StepState.FAILED:
@@ -175,13 +177,14 @@ class WaitFor(Operation):
 class CallbackWait(Wait):
     """Over with the first answer under its step's id. A time that is up is such an answer, of the kernel's own."""
 
-    __slots__ = ("_asking", "_beats", "_heard_at", "_heartbeat_ns", "name")
+    __slots__ = ("_asking", "_beats", "_heard_at", "_heartbeat_ns", "_op", "name")
 
     def __init__(
-        self, run: "Run", step: "Step", due: int | None, heartbeat_ns: int | None, name: str
+        self, run: "Run", step: "Step", due: int | None, heartbeat_ns: int | None, op: Operation
     ) -> None:
         super().__init__(run, step, WaitReason.EXTERNAL, due)
-        self.name = name
+        self._op = op
+        self.name = op.name
         self._heartbeat_ns = heartbeat_ns
         self._heard_at = started_ns(step)
         self._beats: list[str] = []
@@ -209,7 +212,8 @@ class CallbackWait(Wait):
         given = encoding.decode(delivery.body)
         taken = [delivery.id, *self._beats]
         if delivery.kind == "complete":
-            self.end(lambda: execution.input_received(step, given), taken)
+            received, run = self._op.received, self.run
+            self.end(lambda: execution.input_received(step, received(run, given)), taken)
         else:
             error = ExecutionError.from_dict(given)
             self.end(
@@ -349,7 +353,7 @@ class MakeCallback(Operation):
             if call.scope.inside is not None:
                 call.scope.inside.opened.append(step)
             due = None if self._timeout_ns is None else started_ns(step) + self._timeout_ns
-            run.waits.add(CallbackWait(run, step, due, self._heartbeat_ns, self.name))
+            run.waits.add(CallbackWait(run, step, due, self._heartbeat_ns, self))
         if fresh:  # nobody may hear of it before it is there
             await run.journal.durable()
         return Callback(run, call, step)
@@ -425,6 +429,3 @@ class WaitUntil(Group):
 
     def outside_blocking(self) -> Any:
         return asyncio.run(self.outside())
-
-
-__all__ = ["ANSWERS", "Callback", "MakeCallback", "Sleep", "WaitFor", "WaitUntil", "seen", "stopping"]
