@@ -35,6 +35,7 @@ from store_sheet import TASKS, lines, sheet
 
 import stepwell
 from stepwell import Execution
+from stepwell.runtime.records import load
 from stepwell.store import NewExecution, Projection, Store
 from stepwell.store.memory import MemorySource
 from stepwell.store.retention import purge
@@ -185,15 +186,6 @@ def in_bulk(folder: Path) -> float:
 # --- loading ------------------------------------------------------------------------------------------------------
 
 
-def load(store: Store, id: str) -> Execution:
-    data, last = [], -1
-    version = store.get(id).wait().version
-    while last < version:
-        last, page = store.bodies(id, last).wait()
-        data.append(page)
-    return Execution.replay(id, data)
-
-
 def loading(folder: Path, steps: int) -> tuple[float, float]:
     """Seconds to load an execution with so many steps, and to fetch its rows by `sqlite3`."""
     with opened(folder) as store:
@@ -207,7 +199,7 @@ def loading(folder: Path, steps: int) -> tuple[float, float]:
         best = fetched = float("inf")
         for _ in range(5):
             began = time.perf_counter()
-            again = load(store, execution.id)
+            again = load(store, store.get(execution.id).wait())
             best = min(best, time.perf_counter() - began)
             assert again.head == execution.head
         store.rows("checkpoint").wait()  # type: ignore[attr-defined]

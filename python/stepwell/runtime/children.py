@@ -325,7 +325,7 @@ async def has_ended_child(kernel: "Kernel", row: ExecutionRow) -> bool:
     """
     from .renewing import last_of
 
-    execution = await kernel.taking.load(row.id, row.schema_version)
+    execution = await kernel.taking.load(row.id)
     for step in execution.steps.values():
         if step.step_type == StepType.CHILD and step.state == StepState.RUNNING:
             try:

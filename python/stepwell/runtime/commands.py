@@ -124,7 +124,7 @@ async def attend(
             return [wish.id]
 
         if wish.kind == "cancel" and still and (asked_now or wish.at_ns >= row.updated_at_ns):
-            execution = await kernel.taking.load(row.id, row.schema_version)
+            execution = await kernel.taking.load(row.id)
             for step in filter(children.cascades, execution.steps.values()):
                 await children.cancel_child(kernel, step, reason if isinstance(reason, str) else None)
             await kernel.taking.alter(row, change)

@@ -114,8 +114,7 @@ class Handle(Generic[T]):
 
     async def execution(self) -> Execution:
         """The execution as it is recorded now, a copy that this process may look at at leisure."""
-        row = await self._kernel.store.get(self._id)
-        return await self._kernel.taking.load(self._id, row.schema_version)
+        return await self._kernel.taking.load(self._id)
 
     async def signal(self, name: str, payload: Any = None, *, id: str | None = None) -> bool:
         """Sends a signal, for `wait_for(name)`: kept until the blueprint comes to wait for it, in order.

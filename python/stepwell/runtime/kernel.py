@@ -385,7 +385,7 @@ class Kernel(Hosting):
             raise errors.ValidationError(
                 f"blueprint {row.blueprint} of execution {id} is not known to this kernel"
             )
-        old = await self.taking.load(id, row.schema_version)
+        old = await self.taking.load(id)
         made = Execution(
             tenant=self.context,
             parent=model.ParentLink("execution", id),

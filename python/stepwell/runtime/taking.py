@@ -204,7 +204,7 @@ class Taking:
         resume: bool,
     ) -> Run | None:
         kernel = self._kernel
-        execution = await self.load(row.id, row.schema_version)
+        execution = await self.load(row.id)
         stored = execution.version
         if row.claims >= MAX_CLAIMS and execution.state != ExecutionState.PAUSED:
             await self._park(row, execution, epoch)
@@ -286,7 +286,7 @@ class Taking:
     async def _alter(self, row: ExecutionRow, change: Callable[[Execution], list[str]]) -> None:
         row = await self._kernel.row_of(row.id)
         epoch = await self.claim(row)
-        execution = await self.load(row.id, row.schema_version)
+        execution = await self.load(row.id)
         stored = execution.version
         try:
             taken = change(execution)
@@ -295,41 +295,20 @@ class Taking:
             raise
         await self.write(execution, stored, epoch, taken)
 
-    async def load(self, id: str, schema_version: str | None) -> Execution:
+    async def load(self, id: str) -> Execution:
         """An execution as it is recorded.
 
         Raises `StoreCorrupt` where the journal is damaged, or is not the one that the execution's row is about.
         """
         kernel = self._kernel
-        parts: list[bytes] = []
-        last = -1
-        try:
-            row = await kernel.store.get(id)
-            while last < row.version:
-                before = last
-                last, page = await kernel.store.bodies(id, last)
-                parts.append(page)
-                if last == before:
-                    raise recorded.damaged(id, "records are missing")
-                if last > row.version:  # somebody writes
-                    row = await kernel.store.get(id)
-        except errors.StoreCorrupt as error:
-            raise recorded.damaged(id, str(error)) from error
-        replay: Callable[[], Execution] = lambda: Execution.replay(
-            id, parts, schema_version, version=row.version, tenant=kernel.context, clock=kernel.given_clock
-        )
-        try:
-            if row.version < _SMALL:
-                execution: Execution = replay()
-            else:
-                execution = await kernel.threads.apart.run(contextvars.copy_context(), replay)
-        except errors.UnsupportedFormat:
-            raise
-        except errors.ReplayError as error:
-            raise recorded.damaged(id, str(error)) from error
-        if execution.head != row.head:
-            raise recorded.damaged(id, "its last record is not the one that was written")
-        return execution
+        row = await kernel.store.get(id)
+        if row.version < _SMALL:
+            with recorded.believed(id):
+                last, page = await kernel.store.bodies(id)
+            if last == row.version:
+                return recorded.replayed([row], [page], kernel.context, kernel.given_clock)
+        load = lambda: recorded.load(kernel.store, row, kernel.context, kernel.given_clock)
+        return await kernel.threads.apart.run(contextvars.copy_context(), load)  # type: ignore[no-any-return]
 
 
 def sleeps(row: ExecutionRow, now: int) -> bool:
