@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from backends import BACKENDS
-from stepwell import Execution
+from stepwell import BACKEND, Conflict, Execution, StoreBusy
 from stepwell.clock import ManualClock
 from stepwell.store import NewExecution, Projection, Record, cutting
 from stepwell.store.sqlite import SqliteSource, SqliteStore
 from store.given import RUNNING
-from store.processes import in_sqlite
+from store.processes import held, in_sqlite
 
 ID = f"exec_{0:026d}"
 TABLES = ("executions", "journal", "marks", "payloads", "payload_uses")
@@ -148,3 +148,101 @@ def refusal(store: SqliteStore, asked: tuple[Any, ...], taken: tuple[str, ...]) 
     except Exception as error:  # noqa: BLE001 - whatever it is
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def drained(store: SqliteStore, sizes: list[int], output: str) -> str:
+    """Writes an execution by `append_drained`; says how many of its appends went the short way."""
+    numbers = iter(range(100_000))
+    execution: Any = Execution(
+        id=ID,
+        tenant="acme",
+        blueprint="m.f",
+        clock=ManualClock(1_000_000_000),
+        ids=lambda prefix: f"{prefix}_{next(numbers):026d}",
+    )
+    execution.start()
+    row = Projection("running", None, "")
+    records, short = execution.drain(), 0
+    new = NewExecution(ID, "m.f", None, None, None, None, "me")
+    store.create(new, b"first", records, row._replace(head=execution.head)).wait(30)
+    for steps in sizes:
+        before = execution.version
+        for number in range(steps):
+            step = execution.start_step(f"step {number}")
+            execution.complete_step(step.id, output=output)
+        found = store.append_drained(execution, before, 1, True, "power")
+        if isinstance(found, list):
+            found = store.append(ID, before, 1, b"long", found, row._replace(head=execution.head))
+        else:
+            short += 1
+        assert found.wait(30) == execution.version
+    nothing = store.append_drained(execution, execution.version, 1, True, "power")
+    assert nothing == []
+    return f"{short} of {len(sizes)}"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "output", "short"),
+    [
+        ([1] * 5, "done", "5 of 5"),
+        ([1, 2, 8, 9, 50, 1], "done", "4 of 6"),
+        ([300, 211, *[1] * 4, 600], "done", "4 of 7"),  # over the records that are marked
+        ([1, 1], "x" * (cutting.CUT_BYTES - 200), "2 of 2"),
+        ([1, 1, 2], "x" * cutting.CUT_BYTES, "0 of 3"),  # kept apart
+    ],
+)
+def test_what_is_drained_and_appended_at_once_is_the_same(
+    tmp_path: Path, kind: str, sizes: list[int], output: str, short: str
+) -> None:
+    journal = "SELECT tenant, execution, seq, at, kind, body, digest, cut_at, cut_hash FROM journal"
+    executions = "SELECT * FROM executions"
+    store = SqliteSource(tmp_path / "one.db", backend=kind).open("acme")
+    write(store, parts(sizes, output), True)
+    store.close()
+    store = SqliteSource(tmp_path / "two.db", backend=kind).open("acme")
+    went = drained(store, sizes, output)
+    store.close()
+    assert went == (short if kind == "native" and BACKEND == "native" else f"0 of {len(sizes)}")
+    for query in (journal, executions, "SELECT * FROM marks", "SELECT * FROM payloads"):
+        assert in_sqlite(tmp_path / "one.db", query) == in_sqlite(tmp_path / "two.db", query)
+
+
+def test_what_was_drained_is_refused_like_an_append(store: SqliteStore) -> None:
+    execution: Any = Execution(id=ID, tenant="acme", blueprint="m.f")
+    execution.start()
+    row = Projection("running", None, "")
+    new = NewExecution(ID, "m.f", None, None, None, None, "me")
+    store.create(new, b"first", execution.drain(), row._replace(head=execution.head)).wait(30)
+    assert store.claim(ID, "other", 1).wait(30) == 2
+    execution.start_step("late")
+    found = store.append_drained(execution, 1, 1, True, "power")
+    if isinstance(found, list):
+        found = store.append(ID, 1, 1, b"long", found, row._replace(head=execution.head))
+    with pytest.raises(Conflict):
+        found.wait(30)
+
+
+def test_what_could_not_be_appended_is_asked_once_more(path: Path, kind: str) -> None:
+    store = SqliteSource(path, busy_seconds=0.05, backend=kind).open("acme")
+    execution: Any = Execution(id=ID, tenant="acme", blueprint="m.f")
+    execution.start()
+    row = Projection("running", None, "")
+    new = NewExecution(ID, "m.f", None, None, None, None, "me")
+    store.create(new, b"first", execution.drain(), row._replace(head=execution.head)).wait(30)
+    execution.start_step("held up")
+    with held(path):
+        found = store.append_drained(execution, 1, 1, True, "power")
+        if isinstance(found, list):
+            store.close()
+            return
+        for _ in range(2):
+            with pytest.raises(StoreBusy):
+                found.wait(30)
+            found = store.append_again(found)
+            with pytest.raises(StoreBusy):
+                found.wait(30)
+    found = store.append_again(found)
+    assert found.wait(30) == 2
+    assert store.append_again(found) is found, "it was done"
+    assert store.get(ID).wait(30).version == 2
+    store.close()

@@ -38,3 +38,17 @@ class Appender:
     ) -> Ticket | None:
         """Asks for an append that needs nothing but its records and the row; `None` where it needs the long way."""
         return None
+
+    def append_drained(
+        self, execution: Any, expected_seq: int, epoch: int, progress: bool, power: bool
+    ) -> Ticket | list[tuple[int, int, str, bytes]]:
+        """Drains an execution that runs, and asks for the append of that.
+
+        Gives the records back where they need the long way, or where there are none.
+        """
+        found: list[tuple[int, int, str, bytes]] = execution.drain()
+        return found
+
+    def again(self, ticket: Ticket) -> Ticket:
+        """Asks once more for what failed. The outcome is the ticket's that is returned."""
+        return ticket

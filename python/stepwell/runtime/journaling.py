@@ -98,9 +98,12 @@ class Journaling:
         "_level",
         "_loop",
         "_lost",
+        "_needed",
         "_power",
         "_request",
+        "_short",
         "_store",
+        "_theirs",
         "_turn",
         "_version",
         "_waiters",
@@ -128,6 +131,7 @@ class Journaling:
         self._loop = asyncio.get_running_loop()
         self._execution = execution
         self._store = store
+        self._short: Any = store if hasattr(type(store), "append_drained") else None
         self.epoch = epoch
         self._version = version
         self._lost = lost
@@ -140,7 +144,10 @@ class Journaling:
         self._flying = False
         self._closing = False
         self._at_once = False
-        self._request: Any = None  # what is being asked, for as long as it may have to be asked again
+        self._needed: Durability = "power"
+        # What is being asked, for as long as it may have to be asked again: arguments of `append`, or a ticket.
+        self._request: Any = None
+        self._theirs: object = None  # the ticket that somebody awaits, who says when it is answered
         self._turn: asyncio.Handle | None = None
         self.since: float | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -162,7 +169,7 @@ class Journaling:
     def write_late(self) -> None:
         """It was soon enough."""
         if self.failed is None and not self._flying:
-            self._flush()
+            self._fly()
 
     def durable(self) -> "asyncio.Future[None]":
         """Done when everything up to now is as durable as a wait or an end of this execution has to be."""
@@ -173,8 +180,8 @@ class Journaling:
     def kept(self, level: str | None, alone: bool = False) -> Awaitable[Any] | None:
         """Done when everything up to now is as durable as this level says; `None` where nothing is waited for.
 
-        `alone`: nothing else of this execution can come to an end in this turn of the loop. Where the append fails,
-        awaiting it may raise the error, after `lost` was called.
+        `alone`: nothing else of this execution can come to an end in this turn of the loop. Whoever has awaited it says
+        so by `landed`, and by `let_go` if it is not awaited to its end.
         """
         level = level or self._level
         if level == "power":
@@ -189,6 +196,7 @@ class Journaling:
             self._turn.cancel()
         ticket = self._flush()
         if ticket is not None:
+            self._theirs = ticket
             return ticket
         if not self._flying and self.failed is None:
             return None  # it was written while we looked
@@ -196,80 +204,120 @@ class Journaling:
         (self._flown if self.failed is None else self._waiters).append(waiter)
         return waiter
 
+    def landed(self, written: Awaitable[Any]) -> None:
+        """What `kept` gave was awaited to its end."""
+        if written is self._theirs:
+            self._theirs = None
+            self._landed(written)  # type: ignore[arg-type]
+
+    def let_go(self, written: Awaitable[Any]) -> None:
+        """What `kept` gave is not awaited any longer."""
+        if written is self._theirs:
+            self._theirs = None
+            written.then(self._loop, self._landed)  # type: ignore[attr-defined]
+
     def _waiter(self) -> "asyncio.Future[None]":
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         if not self._flying and self._turn is None:
             # At the end of this turn of the loop: others who finish in it share the append.
-            self._turn = self._loop.call_soon(self._flush)
+            self._turn = self._loop.call_soon(self._fly)
         return waiter
+
+    def _fly(self) -> None:
+        """Asks for what is not written, and sees to it that it lands."""
+        ticket = self._flush()
+        if ticket is not None:
+            ticket.then(self._loop, self._landed)
 
     def _flush(self) -> Ticket[int] | None:
         """Asks for what is not written. The ticket, unless it was answered at once or there is nothing to ask."""
         self._turn = None
         if self._flying or self.failed is not None:
             return None
-        records: Records = self._execution.drain()
-        self._flown, self._waiters = self._waiters, []
+        if self._waiters:
+            self._flown, self._waiters = self._waiters, []
         self.since = None
-        if not records:
-            self._power = self._asked = False
-            self._wake()
-            return None
         power = self._power or (not self._asked and self._boundary == "power")
+        self._needed = "power" if power else "process"
         self._flying, self._power, self._asked = True, False, False
-        if self._execution.state is ExecutionState.RUNNING:  # as after most steps
-            self.wakes = None
-            row = _made(Projection, ("running", None, self._execution.head, None, self.progress))
+        return self._ask()
+
+    def _ask(self) -> Ticket[int] | None:
+        try:
+            ticket = self._asked_for()
+            if ticket is None:
+                self._arrived()
+            elif self._short is None and ticket.done:
+                self._at_once = True
+                self._version = ticket.result()
+                self._arrived()
+                return None
+        except Exception as error:  # noqa: BLE001 - any failure ends the run, and is told to whoever waits for it
+            self._not_sent(error)
+            return None
+        return ticket
+
+    def _asked_for(self) -> Ticket[int] | None:
+        """The ticket of an append: of one that is made again, or of what is drained now; `None` if there is nothing."""
+        request, short, execution = self._request, self._short, self._execution
+        if request is not None:
+            if isinstance(request, tuple):
+                return self._store.append(*request)
+            self._request = again = short.append_again(request)
+            return again  # type: ignore[no-any-return]
+        is_running = execution.state is ExecutionState.RUNNING  # as after most steps
+        if short is not None and is_running and not self.taken and not self.opened:
+            found = short.append_drained(execution, self._version, self.epoch, self.progress, self._needed)
+            if found.__class__ is not list:
+                self.wakes, self._request = None, found
+                return found  # type: ignore[no-any-return]
+            records: Records = found
         else:
-            self.wakes = self.wake()
-            row = projection(self._execution, self.wakes, self.progress)
-        level: Durability = "power" if power else "process"
-        whose = (self._execution.id, self._version, self.epoch, _action_id(), records, row, level)
+            records = execution.drain()
+        if not records:
+            return None
+        self.wakes = None if is_running else self.wake()
+        row = projection(execution, self.wakes, self.progress)
+        whose = (execution.id, self._version, self.epoch, _action_id(), records, row, self._needed)
         if self.taken or self.opened:
             whose = (*whose, self.taken, self.opened)  # type: ignore[assignment]
             self.taken, self.opened = [], []
-        return self._send(whose)
-
-    def _send(self, request: Any) -> Ticket[int] | None:
-        try:
-            ticket = self._store.append(*request)
-            if ticket.done:
-                self._at_once = True
-                self._version = ticket.result()
-                self._flying = False
-                self._wake()
-                return None
-        except Exception as error:  # noqa: BLE001 - any failure ends the run, and is told to whoever waits for it
-            self._not_sent(request, error)
-            return None
-        self._request = request
-        ticket.then(self._loop, self._landed)
-        return ticket
+        self._request = whose
+        return self._store.append(*whose)
 
     def _landed(self, ticket: Ticket[int]) -> None:
-        request, self._request = self._request, None
         try:
             self._version = ticket.result()
         except Exception as error:  # noqa: BLE001 - likewise
-            self._not_sent(request, error)
+            self._not_sent(error)
             return
-        self._flying = False
-        self._wake()
+        self._arrived()
         if self._waiters and self._turn is None:
-            self._flush()
+            self._fly()
 
-    def _not_sent(self, request: Any, error: Exception) -> None:
+    def _arrived(self) -> None:
+        """Nothing is on its way any more."""
+        self._request = None
+        self._flying = False
+        if self._flown:
+            flown, self._flown = self._flown, []
+            for waiter in flown:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _not_sent(self, error: Exception) -> None:
         if isinstance(error, StoreBusy) and not self._closing:
             # Too much waits for the store, or another process holds it. The steps of this execution wait, too.
-            self._loop.call_later(BUSY_DELAY, self._send, request)
+            self._loop.call_later(BUSY_DELAY, self._ask_again)
         else:
+            self._request = None
             self._fail(error)
 
-    def _wake(self) -> None:
-        for waiter in self._flown:
-            if not waiter.done():
-                waiter.set_result(None)
+    def _ask_again(self) -> None:
+        ticket = self._ask()
+        if ticket is not None:
+            ticket.then(self._loop, self._landed)
 
     def close(self) -> None:
         """From now on a store that is busy is a failure: nobody waits for it any longer."""

@@ -287,6 +287,7 @@ async def _written(run: "Run", written: Awaitable[Any], call: Call | None) -> No
     try:
         await written
     except asyncio.CancelledError:
+        run.journal.let_go(written)
         run.check_host()
         if run.left is None and not run.over and stopping.was_cancelled(run):
             await run.journal.durable()
@@ -295,7 +296,10 @@ async def _written(run: "Run", written: Awaitable[Any], call: Call | None) -> No
         raise
     except errors.StepwellError:
         # The run is left if this was for good, and waits for another append if not.
+        run.journal.landed(written)
         await run.journal.durable()
+    else:
+        run.journal.landed(written)
 
 
 async def _run_otherwise(run: "Run", call: Call, spec: "StepSpec") -> Any:

@@ -326,13 +326,14 @@ def leave(token: Any) -> None:
 class Driver(Coroutine[Any, Any, Any]):
     """A coroutine of a blueprint: runs another one in its scope, and sees the tasks which that creates."""
 
-    __slots__ = ("_hook", "_scope", "_started", "inner")
+    __slots__ = ("_hook", "_loop", "_scope", "_send", "inner")
 
     def __init__(self, inner: Coroutine[Any, Any, Any], scope: Scope) -> None:
         self.inner = inner
+        self._send = inner.send
         self._scope = scope
         self._hook = Hook()
-        self._started = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def cr_frame(self) -> Any:
@@ -342,7 +343,7 @@ class Driver(Coroutine[Any, Any, Any]):
         raise errors.InternalError("defect in stepwell, please report it: a driver was awaited")
 
     def send(self, value: Any) -> Any:
-        return self._resume(self.inner.send, value)
+        return self._resume(self._send, value)
 
     def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:  # noqa: ARG002
         error = typ if val is None else val
@@ -351,14 +352,14 @@ class Driver(Coroutine[Any, Any, Any]):
         return self._resume(self.inner.throw, error)
 
     def _resume(self, resume: Callable[[Any], Any], value: Any) -> Any:
-        if not self._started:
-            self._started = True
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
             self._scope.owner = asyncio.current_task()
             HERE.set(self._scope)
-        loop = asyncio.get_running_loop()
         before = loop.get_task_factory()
         hook = self._hook
-        hook.before = before.before if isinstance(before, Hook) else before
+        hook.before = before.before if before.__class__ is Hook else before
         loop.set_task_factory(hook)
         try:
             return resume(value)

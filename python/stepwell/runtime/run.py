@@ -38,6 +38,43 @@ class Run(Threaded):
     rehearses = False
     """Whether nothing is to be done that the record does not have."""
 
+    __slots__ = (
+        "__weakref__",
+        "_ended_places",
+        "_recorded_tasks",
+        "_scopes",
+        "_tasks",
+        "active",
+        "attempts",
+        "blueprint",
+        "bodies",
+        "deadline",
+        "deadline_ns",
+        "ended",
+        "execution",
+        "fresh",
+        "gates",
+        "held",
+        "is_told",
+        "journal",
+        "kernel",
+        "left",
+        "loop",
+        "open",
+        "over",
+        "overrules_pauses",
+        "patches",
+        "quiet",
+        "recorded",
+        "replayed",
+        "replays",
+        "root",
+        "stop",
+        "thread",
+        "unseen",
+        "waits",
+    )
+
     def __init__(
         self, kernel: "Kernel", blueprint: Blueprint[..., Any], execution: Execution, epoch: int, stored: int
     ) -> None:

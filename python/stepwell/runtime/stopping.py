@@ -173,8 +173,10 @@ def check_left(run: "Run") -> None:
 
 def was_cancelled(run: "Run") -> bool:
     """Whether the task that runs was cancelled with its execution, whatever its code made of that."""
+    if run.stop is None or not run.stop.heard:
+        return False
     task = asyncio.current_task()
-    return run.stop is not None and run.stop.heard and task is not None and task.cancelling() > 0
+    return task is not None and task.cancelling() > 0
 
 
 async def outcome_of(run: "Run", outcome: "asyncio.Future[Any]", current: "Call | None" = None) -> Any:

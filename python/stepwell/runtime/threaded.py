@@ -28,6 +28,8 @@ class Threaded:
         stop: stopping.Stop | None
 
         def adopt(self, task: asyncio.Task[Any]) -> None: ...
+    else:
+        __slots__ = ()
 
     async def in_thread(self, scope: Scope, work: Callable[[], Any], context: Context | None = None) -> Any:
         """Runs code of a blueprint that blocks, in this scope and a thread of its own."""

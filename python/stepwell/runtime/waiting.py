@@ -92,6 +92,20 @@ class Wait:
 class Waits:
     """All open waits of one execution, what was delivered and not taken, and when to leave memory."""
 
+    __slots__ = (
+        "_check",
+        "_left_dues",
+        "_lingering",
+        "_look_again",
+        "_looking",
+        "_looks",
+        "_place",
+        "_run",
+        "_unhurried",
+        "mail",
+        "open",
+    )
+
     def __init__(self, run: "Run") -> None:
         self._run = run
         self.open: dict[str, Wait] = {}

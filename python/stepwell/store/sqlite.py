@@ -236,19 +236,9 @@ class SqliteStore:
         tenant, last = self._tenant, records[-1][0]
         state, wait_reason, head, wake_at, progress = row
         values = (
-            tenant,
-            execution_id,
-            expected_seq,
-            epoch,
-            last,
-            head,
-            records[-1][1],
-            progress,
-            len(records),
-            state,
-            wait_reason,
-            wake_at,
-        )
+            tenant, execution_id, expected_seq, epoch, last, head, records[-1][1], progress, len(records), state,
+            wait_reason, wake_at,
+        )  # fmt: skip
         guards = [("advance_same", values), ("advance", values)]
         otherwise = [("action_id", (tenant, execution_id, last)), ("fence", (tenant, execution_id))]
         known = partial(refused, execution_id, action_id, last)
@@ -258,6 +248,22 @@ class SqliteStore:
         if opened:
             then.append(("insert_awaited", [(tenant, each, execution_id) for each in opened]))
         return self._change(last, known, guards, then, otherwise, durability)
+
+    def append_drained(
+        self, execution: Any, expected_seq: int, epoch: int, progress: bool, durability: Durability
+    ) -> Ticket[int] | list[Record]:
+        """Drains an execution that runs, and appends that: for most appends of a runtime, `drain` and `append` in one.
+
+        Gives the records back where they are for `append`, or where there are none. If it raises, nothing was drained.
+        """
+        self._check_change(durability)
+        power = durability == "power"
+        return self._appender.append_drained(execution, expected_seq, epoch, progress, power)  # type: ignore[no-any-return]
+
+    def append_again(self, ticket: Ticket[int]) -> Ticket[int]:
+        """Asks once more for what failed, by its ticket from `append_drained`."""
+        self._check()
+        return self._appender.again(ticket)  # type: ignore[no-any-return]
 
     def claim(
         self, execution_id: str, owner: str, epoch: int, lease_until_ns: int | None = None

@@ -2,13 +2,19 @@
 //!
 //! It is for those that are as they should be. Of all others it says so, and the long way has the words for them.
 
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
+use stepwell_core::Beside;
+use stepwell_core::spec::ExecutionState;
 use stepwell_store::{Change, Values, Work};
 
 use crate::engine::Engine;
-use crate::ticket::{Meaning, Ticket};
+use crate::execution::Execution;
+use crate::ids;
+use crate::journal;
+use crate::ticket::{By, Meaning, Ticket};
 
 /// What comes before the digest of the record before, and how far from the start.
 const PREV: &[u8] = b",\"prev\":\"";
@@ -16,6 +22,8 @@ const PREV_END: usize = 40;
 const DIGEST: usize = 16;
 /// The longest head that is looked at here.
 const HEAD: usize = 32;
+/// The most records that are appended straight from an execution.
+const SHORT: usize = 16;
 
 /// What is bound to the statements of an append beside its records, and for each of these: no more room than that, as
 /// larger pieces of memory take longer.
@@ -49,12 +57,30 @@ pub struct Appender {
     numbers: Numbers,
 }
 
-/// A record of `drain`.
-struct Record<'a, 'py> {
+/// An append as it is composed.
+struct Append<'a> {
+    execution_id: &'a str,
+    expected: i64,
+    epoch: i64,
+    action_id: &'a [u8],
+    row: Row<'a>,
+    records: &'a [Record<'a>],
+}
+
+/// What the execution's row says from then on.
+struct Row<'a> {
+    state: &'a str,
+    wait_reason: Option<&'a str>,
+    head: &'a str,
+    wake_at: Option<i64>,
+    progress: i64,
+}
+
+struct Record<'a> {
     seq: i64,
     at: i64,
-    kind: Borrowed<'a, 'py, PyString>,
-    body: Borrowed<'a, 'py, PyBytes>,
+    kind: &'a str,
+    body: &'a [u8],
 }
 
 #[pymethods]
@@ -99,47 +125,115 @@ impl Appender {
         else {
             return Ok(None);
         };
-        let fence = int(expected_seq.as_borrowed()).zip(int(epoch.as_borrowed()));
-        let composed = fence.and_then(|fence| {
-            self.composed(execution_id.to_str().ok()?, fence, action_id.as_bytes(), records, row)
+        let composed = items(records).and_then(|items| {
+            let records: Vec<_> = items.iter().map(record).collect::<Option<_>>()?;
+            let columns = row.cast::<PyTuple>().ok().filter(|row| row.len() == 5)?;
+            let columns: Vec<_> = columns.iter().collect();
+            self.composed(&Append {
+                execution_id: execution_id.to_str().ok()?,
+                expected: int(expected_seq)?,
+                epoch: int(epoch)?,
+                action_id: action_id.as_bytes(),
+                row: given_row(&columns)?,
+                records: &records,
+            })
         });
         let Some((values, change, last)) = composed else { return Ok(None) };
-        let meaning = Meaning::Appended {
-            refused: self.refused.clone_ref(py),
-            execution_id: execution_id.clone().unbind(),
-            action_id: action_id.clone().unbind(),
-            last,
+        let by = By::Given(execution_id.clone().unbind(), action_id.clone().unbind());
+        self.ask(py, by, last, values, Work::Change { power, change }).map(Some)
+    }
+
+    /// Drains an execution that runs, and asks for the append of that.
+    ///
+    /// Gives the records back where they need the long way, or where there are none.
+    fn append_drained<'py>(
+        &self,
+        execution: &Bound<'py, PyAny>,
+        expected_seq: i64,
+        epoch: i64,
+        progress: bool,
+        power: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = execution.py();
+        let Ok(own) = execution.cast::<Execution>() else {
+            return execution.call_method0(intern!(py, "drain"));
         };
-        let ticket = Py::new(py, Ticket::meaning(meaning))?;
-        self.engine.get().ask(ticket.get(), values, Work::Change { power, change });
-        Ok(Some(ticket))
+        let own = own.get();
+        let (drained, head) = own.change(py, |core| {
+            let drained = core.drain();
+            Ok((drained, core.head().and_then(|head| ArrayString::<HEAD>::from(head).ok())))
+        })?;
+        let action_id = ids::new_action_id()?;
+        let id = own.id.text("exec");
+        let records: ArrayVec<_, SHORT> = drained
+            .iter()
+            .take(SHORT)
+            .map(|(Beside { seq, at, kind }, body)| Record { seq, at, kind: kind.name(), body })
+            .collect();
+        let is_short = drained.iter().len() == records.len();
+        let composed = head.filter(|_| is_short).and_then(|head| {
+            self.composed(&Append {
+                execution_id: &id,
+                expected: expected_seq,
+                epoch,
+                action_id: &action_id,
+                row: Row {
+                    state: ExecutionState::Running.name(),
+                    wait_reason: None,
+                    head: &head,
+                    wake_at: None,
+                    progress: progress.into(),
+                },
+                records: &records,
+            })
+        });
+        let Some((values, change, last)) = composed else {
+            return journal::listed(py, &drained).map(Bound::into_any);
+        };
+        let by = By::Own(own.id, action_id);
+        let ticket = self.ask(py, by, last, values, Work::Change { power, change })?;
+        Ok(ticket.into_bound(py).into_any())
+    }
+
+    /// Asks once more for what failed. The outcome is the ticket's that is returned.
+    fn again<'py>(&self, ticket: &Bound<'py, Ticket>) -> PyResult<Bound<'py, Ticket>> {
+        let py = ticket.py();
+        let Some((ticket, request)) = ticket.get().again(py) else { return Ok(ticket.clone()) };
+        let ticket = Bound::new(py, ticket)?;
+        self.engine.get().ask(ticket.get(), request.values, request.work);
+        Ok(ticket)
     }
 }
 
 impl Appender {
-    /// The statements, their values, and the last seq.
-    fn composed(
+    fn ask(
         &self,
-        execution_id: &str,
-        fence: (i64, i64),
-        action_id: &[u8],
-        records: &Bound<'_, PyAny>,
-        row: &Bound<'_, PyAny>,
-    ) -> Option<(Values, Change, i64)> {
-        let items = items(records)?;
-        let records = items.iter().map(record).collect::<Option<Vec<_>>>()?;
+        py: Python<'_>,
+        by: By,
+        last: i64,
+        values: Values,
+        work: Work,
+    ) -> PyResult<Py<Ticket>> {
+        let meaning = Meaning::Appended { refused: self.refused.clone_ref(py), by, last };
+        let ticket = Py::new(py, Ticket::meaning(meaning))?;
+        self.engine.get().ask(ticket.get(), values, work);
+        Ok(ticket)
+    }
+
+    /// The statements, their values, and the last seq.
+    fn composed(&self, append: &Append<'_>) -> Option<(Values, Change, i64)> {
+        let records = append.records;
         let last = records.last()?;
-        let bytes: usize = records.iter().map(|record| record.body.as_bytes().len()).sum();
+        let bytes: usize = records.iter().map(|record| record.body.len()).sum();
         let bytes = bytes + BYTES + self.tenant.len() + RECORD_BYTES * records.len();
         let mut all = Values::with_room(VALUES + RECORD_VALUES * records.len(), bytes);
         let mut change = Change::with_room(records.len() + 4);
-        let head = self.guard(&mut all, &mut change, (execution_id, fence), &records, row)?;
-        let (expected, _) = fence;
+        let head = self.guard(&mut all, &mut change, append)?;
         let mut following = records.iter().skip(1);
         for (index, record) in records.iter().enumerate() {
             let wanted =
-                i64::try_from(index).ok().and_then(|index| expected.checked_add(index + 1));
-            if Some(record.seq) != wanted || record.body.as_bytes().len() >= self.cut_bytes {
+                i64::try_from(index).ok().and_then(|index| append.expected.checked_add(index + 1));
+            if Some(record.seq) != wanted || record.body.len() >= self.cut_bytes {
                 return None;
             }
             let next = following.next();
@@ -147,15 +241,15 @@ impl Appender {
             whose(&mut all);
             all.int(record.seq);
             all.int(record.at);
-            all.text(record.kind.to_str().ok()?);
-            all.blob(record.body.as_bytes());
+            all.text(record.kind);
+            all.blob(record.body);
             match next {
                 Some(next) => {
                     all.null();
-                    all.blob(&digest_before(next.body.as_bytes())?);
+                    all.blob(&digest_before(next.body)?);
                 }
                 None => {
-                    all.blob(action_id);
+                    all.blob(append.action_id);
                     all.blob(&head);
                 }
             }
@@ -184,38 +278,32 @@ impl Appender {
         &self,
         all: &mut Values,
         change: &mut Change,
-        (execution_id, (expected, epoch)): (&str, (i64, i64)),
-        records: &[Record<'_, '_>],
-        row: &Bound<'_, PyAny>,
+        append: &Append<'_>,
     ) -> Option<ArrayVec<u8, HEAD>> {
-        let row = row.cast::<PyTuple>().ok().filter(|row| row.len() == 5)?;
-        let field = |index| row.get_borrowed_item(index).ok();
-        let last = records.last()?;
-        let head = field(2)?.cast::<PyString>().ok()?;
-        let head = head.to_str().ok()?;
+        let (row, last) = (&append.row, append.records.last()?);
         let first = all.next();
         all.text(&self.tenant);
-        all.text(execution_id);
-        all.int(expected);
-        all.int(epoch);
+        all.text(append.execution_id);
+        all.int(append.expected);
+        all.int(append.epoch);
         all.int(last.seq);
-        all.text(head);
+        all.text(row.head);
         all.int(last.at);
-        all.int(int(field(4)?)?);
-        all.int(i64::try_from(records.len()).ok()?);
-        all.text(field(0)?.cast::<PyString>().ok()?.to_str().ok()?);
-        match field(1)? {
-            none if none.is_none() => all.null(),
-            reason => all.text(reason.cast::<PyString>().ok()?.to_str().ok()?),
+        all.int(row.progress);
+        all.int(i64::try_from(append.records.len()).ok()?);
+        all.text(row.state);
+        match row.wait_reason {
+            Some(reason) => all.text(reason),
+            None => all.null(),
         }
-        match field(3)? {
-            none if none.is_none() => all.null(),
-            wake_at => all.int(int(wake_at)?),
+        match row.wake_at {
+            Some(wake_at) => all.int(wake_at),
+            None => all.null(),
         }
         let guard = all.asked(self.numbers.advance_same, first);
         change.guard(guard);
         change.guard(guard.with(self.numbers.advance));
-        from_hex(head.as_bytes())
+        from_hex(row.head.as_bytes())
     }
 }
 
@@ -225,25 +313,45 @@ fn whose(all: &mut Values) {
     all.again(1);
 }
 
-fn items<'py>(records: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyTuple>>> {
+/// The columns of records as `drain` gives them.
+fn items<'py>(records: &Bound<'py, PyAny>) -> Option<Vec<[Bound<'py, PyAny>; 4]>> {
     let given = records.cast_exact::<PyList>().ok()?;
-    given.iter().map(|item| item.cast_into_exact::<PyTuple>().ok()).collect()
+    let columns = |item: Bound<'py, PyAny>| {
+        let item = item.cast_into_exact::<PyTuple>().ok().filter(|item| item.len() == 4)?;
+        let column = |index| item.get_item(index).ok();
+        Some([column(0)?, column(1)?, column(2)?, column(3)?])
+    };
+    given.iter().map(columns).collect()
 }
 
-fn record<'a, 'py>(item: &'a Bound<'py, PyTuple>) -> Option<Record<'a, 'py>> {
-    if item.len() != 4 {
-        return None;
-    }
-    let field = |index| item.get_borrowed_item(index).ok();
-    Some(Record {
-        seq: int(field(0)?)?,
-        at: int(field(1)?)?,
-        kind: field(2)?.cast().ok()?,
-        body: field(3)?.cast().ok()?,
+fn record<'a>([seq, at, kind, body]: &'a [Bound<'_, PyAny>; 4]) -> Option<Record<'a>> {
+    let body = body.cast::<PyBytes>().ok()?.as_bytes();
+    Some(Record { seq: int(seq)?, at: int(at)?, kind: text(kind)?, body })
+}
+
+fn given_row<'a>(columns: &'a [Bound<'_, PyAny>]) -> Option<Row<'a>> {
+    let [state, wait_reason, head, wake_at, progress] = columns else { return None };
+    let given = |value: &'a Bound<'_, PyAny>| Some(value).filter(|value| !value.is_none());
+    Some(Row {
+        state: text(state)?,
+        wait_reason: match given(wait_reason) {
+            Some(reason) => Some(text(reason)?),
+            None => None,
+        },
+        head: text(head)?,
+        wake_at: match given(wake_at) {
+            Some(wake_at) => Some(int(wake_at)?),
+            None => None,
+        },
+        progress: int(progress)?,
     })
 }
 
-fn int(value: Borrowed<'_, '_, PyAny>) -> Option<i64> {
+fn text<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
+    value.cast::<PyString>().ok()?.to_str().ok()
+}
+
+fn int(value: &Bound<'_, PyAny>) -> Option<i64> {
     if value.is_instance_of::<PyInt>() { value.extract().ok() } else { None }
 }
 

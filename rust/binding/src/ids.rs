@@ -70,6 +70,11 @@ pub fn new_id(at: i64) -> PyResult<Id> {
     draw(&mut lock(&PROCESS), at / 1_000_000, None)
 }
 
+/// An id that no other append of this or another process has.
+pub fn new_action_id() -> PyResult<[u8; 16]> {
+    Ok(new_id(clock::now())?.bytes())
+}
+
 /// So many consecutive ones.
 pub fn new_run(at: i64, count: u32) -> PyResult<Run> {
     Ok((draw(&mut lock(&PROCESS), at / 1_000_000, Some(count))?, count))

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType};
 use stepwell_core::spec::Kind;
-use stepwell_core::{Beside, Execution as Core, Id, Replay, ReplayFault, read_action};
+use stepwell_core::{Beside, Drained, Execution as Core, Id, Replay, ReplayFault, read_action};
 
 use crate::bridge::{self, Import};
 use crate::errors::{raise, raise_replay};
@@ -42,6 +42,14 @@ fn keep(value: Given<'_, '_>) -> Option<Py<PyAny>> {
 
 fn json<'py>(action: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     Ok(action.call_method0("to_json")?.cast_into::<PyBytes>()?)
+}
+
+/// Drained records as Python has them.
+pub fn listed<'py>(py: Python<'py>, drained: &Drained) -> PyResult<Bound<'py, PyList>> {
+    let rows = drained.iter().map(|(Beside { seq, at, kind }, body)| {
+        (seq, at, KINDS.get(py, kind)?, PyBytes::new(py, body)).into_pyobject(py)
+    });
+    PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
 }
 
 /// Records as a store gives them back.
@@ -284,10 +292,7 @@ impl Execution {
         let Some(records) = records else {
             return Err(bridge::refuse(py, "tenant_required", ("a journal",)));
         };
-        let rows = records.iter().map(|(Beside { seq, at, kind }, body)| {
-            (seq, at, KINDS.get(py, kind)?, PyBytes::new(py, body)).into_pyobject(py)
-        });
-        PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
+        listed(py, &records)
     }
 
     /// The execution that wrote these records, as `drain` gave them or their bodies alone.

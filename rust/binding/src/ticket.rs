@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
-use stepwell_store::{Answer, Row, Value, Waiter};
+use stepwell_core::Id;
+use stepwell_store::{Answer, Request, Row, Value, Waiter};
 
 use crate::awaiting::Await;
 use crate::bridge::Import;
@@ -109,7 +110,31 @@ pub enum Meaning {
     /// The value where nothing else is to be said, and what makes one of the rest.
     Given(Py<PyAny>, Option<Py<PyAny>>),
     /// The last seq of an append; and what is called with the execution, the action, that and the rest.
-    Appended { refused: Py<PyAny>, execution_id: Py<PyString>, action_id: Py<PyBytes>, last: i64 },
+    Appended { refused: Py<PyAny>, by: By, last: i64 },
+}
+
+/// Whose append it is: the execution and the action.
+pub enum By {
+    Given(Py<PyString>, Py<PyBytes>),
+    Own(Id, [u8; 16]),
+}
+
+impl Meaning {
+    fn again(&self, py: Python<'_>) -> Meaning {
+        match self {
+            Meaning::Given(value, finish) => Meaning::Given(
+                value.clone_ref(py),
+                finish.as_ref().map(|finish| finish.clone_ref(py)),
+            ),
+            Meaning::Appended { refused, by, last } => {
+                let by = match by {
+                    By::Given(id, action) => By::Given(id.clone_ref(py), action.clone_ref(py)),
+                    By::Own(id, action) => By::Own(*id, *action),
+                };
+                Meaning::Appended { refused: refused.clone_ref(py), by, last: *last }
+            }
+        }
+    }
 }
 
 /// One request's outcome, to come.
@@ -141,7 +166,7 @@ impl Ticket {
             Some(Known::Changed) => return Ok(self.value(py)),
             Some(Known::Other(answer)) => answer,
         };
-        if let Answer::Trouble(trouble) = &*answer {
+        if let Answer::Trouble(trouble, _) = &*answer {
             let path = self.slot.path.get().map_or("", |path| path);
             let words = (trouble.code, path, &trouble.detail, trouble.seconds);
             return Err(PyErr::from_value(FAILURE.get(py)?.call1(words)?));
@@ -150,8 +175,12 @@ impl Ticket {
         match &self.meaning {
             Meaning::Given(_, Some(finish)) => finish.call1(py, (outcome,)),
             Meaning::Given(_, None) => Ok(self.value(py)),
-            Meaning::Appended { refused, execution_id, action_id, last } => {
+            Meaning::Appended { refused, by: By::Given(execution_id, action_id), last } => {
                 refused.call1(py, (execution_id, action_id, *last, outcome))
+            }
+            Meaning::Appended { refused, by: By::Own(id, action_id), last } => {
+                let action_id = PyBytes::new(py, action_id);
+                refused.call1(py, (id.text("exec"), action_id, *last, outcome))
             }
         }
     }
@@ -219,6 +248,19 @@ impl Ticket {
         Arc::clone(&self.slot)
     }
 
+    /// A ticket for the same once more, and what is to be asked; `None` unless it failed.
+    pub fn again(&self, py: Python<'_>) -> Option<(Ticket, Request)> {
+        match self.slot.state().known.clone() {
+            Some(Known::Other(answer)) => match &*answer {
+                Answer::Trouble(_, Some(request)) => {
+                    Some((Ticket::meaning(self.meaning.again(py)), (**request).clone()))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub fn is_done(&self) -> bool {
         self.slot.done.load(Ordering::Acquire)
     }
@@ -266,7 +308,7 @@ impl Ticket {
 fn outcome<'py>(py: Python<'py>, answer: &Answer) -> PyResult<Bound<'py, PyAny>> {
     Ok(match answer {
         Answer::Rows(found) => rows(py, found)?.into_any(),
-        Answer::Missing | Answer::Changed | Answer::Trouble(_) => py.None().into_bound(py),
+        Answer::Missing | Answer::Changed | Answer::Trouble(..) => py.None().into_bound(py),
         Answer::Joined(None) => PyTuple::empty(py).into_any(),
         Answer::Joined(Some((last, all))) => {
             let last = PyInt::new(py, *last).into_any();

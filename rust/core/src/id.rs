@@ -82,6 +82,11 @@ pub struct Id {
 }
 
 impl Id {
+    /// Its 128 bits, the first ones first.
+    pub fn bytes(self) -> [u8; 16] {
+        ((u128::from(self.high) << 64) | u128::from(self.low)).to_be_bytes()
+    }
+
     /// The id that the text stands for, which begins with this prefix and an underscore.
     #[inline(always)]
     pub fn parse(text: &str, prefix: &str) -> Option<Id> {

@@ -108,7 +108,7 @@ impl<W: Waiter> Engine<W> {
         if let Err(unsent) = self.sender.send(Message::Do(Job { request, waiter, again: false })) {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             if let Message::Do(job) = unsent.0 {
-                W::settle(vec![(job.waiter, Answer::Trouble(Trouble::new("stopped")))]);
+                fail(vec![job], &Trouble::new("stopped"));
             }
         }
     }
@@ -215,7 +215,7 @@ fn fill<W>(
         match session.read(&job.request) {
             Ok(answer) => *slot = Some(answer),
             Err(trouble) => {
-                *slot = Some(Answer::Trouble(trouble.clone()));
+                *slot = Some(Answer::Trouble(trouble.clone(), None));
                 return Err(Failure { trouble, theirs: false });
             }
         }
@@ -234,7 +234,9 @@ fn fill<W>(
 }
 
 fn fail<W: Waiter>(jobs: Vec<Job<W>>, trouble: &Trouble) {
-    let failed = jobs.into_iter().map(|job| (job.waiter, Answer::Trouble(trouble.clone())));
+    let failed = jobs
+        .into_iter()
+        .map(|job| (job.waiter, Answer::Trouble(trouble.clone(), Some(Box::new(job.request)))));
     W::settle(failed.collect());
 }
 

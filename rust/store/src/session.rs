@@ -10,11 +10,13 @@ use crate::values::{Asked, Values};
 use crate::{Row, Value};
 
 /// What is asked, and the values of all its statements.
+#[derive(Clone, Debug)]
 pub struct Request {
     pub values: Values,
     pub work: Work,
 }
 
+#[derive(Clone, Debug)]
 pub enum Work {
     /// The rows of a query. Where there are none, and none of `exists` either, they are missing.
     Query {
@@ -34,7 +36,7 @@ pub enum Work {
 
 /// The first of the guards that changes a row lets all of `then` happen. Where none does, nothing happens, and the
 /// answer is the rows of `otherwise`. Without guards everything happens.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Change {
     /// All statements one behind the other: one piece of memory, as requests go from thread to thread.
     asked: Vec<Asked>,
@@ -82,6 +84,7 @@ impl Change {
 }
 
 /// Which records are wanted, and in what form.
+#[derive(Clone, Debug)]
 pub struct Page {
     /// The query that has the rows from a record on backwards: number, previous number, whether it is of the same
     /// execution, seq, and what is wanted. Its last parameter is the number.
@@ -115,7 +118,8 @@ pub enum Answer {
     Counts(Vec<usize>),
     /// No guard let it happen: what the other queries found.
     Refused(Vec<Vec<Row>>),
-    Trouble(Trouble),
+    /// What went wrong, and what was asked, so that it can be asked again.
+    Trouble(Trouble, Option<Box<Request>>),
 }
 
 pub fn owned(value: ValueRef<'_>) -> rusqlite::Result<Value> {

@@ -20,7 +20,7 @@ impl Asked {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Given {
     Null,
     Int(i64),
@@ -29,7 +29,7 @@ enum Given {
 }
 
 /// The values of a request.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Values {
     given: Vec<Given>,
     bytes: Vec<u8>,

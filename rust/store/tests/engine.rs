@@ -150,7 +150,7 @@ fn a_change_that_cannot_be_done_leaves_others_alone() {
     ];
     let answers = answers.map(|answer| answer.recv().expect("an answer"));
     assert!(matches!(&answers[0], Answer::Counts(counts) if counts == &[2]), "{answers:?}");
-    assert!(matches!(&answers[1], Answer::Trouble(trouble) if trouble.code == "io"), "{answers:?}");
+    assert!(matches!(&answers[1], Answer::Trouble(trouble, _) if trouble.code == "io"), "{answers:?}");
     assert!(matches!(&answers[2], Answer::Counts(counts) if counts == &[1]), "{answers:?}");
     assert_eq!(rows(&engine).len(), 3);
     engine.stop();
@@ -210,7 +210,7 @@ fn a_page_has_the_first_records_of_what_is_wanted() {
     }
     assert!(matches!(page("mine", 8, 10, true), Answer::Joined(None)));
     assert!(
-        matches!(page("another's", 0, 10, true), Answer::Trouble(trouble) if trouble.code == "broken")
+        matches!(page("another's", 0, 10, true), Answer::Trouble(trouble, _) if trouble.code == "broken")
     );
     engine.stop();
 }
@@ -221,5 +221,5 @@ fn what_is_asked_after_the_end_is_answered_too() {
     let engine = Arc::new(open(&folder));
     engine.stop();
     let answer = change(&engine, &[1]).recv().expect("an answer");
-    assert!(matches!(answer, Answer::Trouble(trouble) if trouble.code == "stopped"));
+    assert!(matches!(answer, Answer::Trouble(trouble, _) if trouble.code == "stopped"));
 }
