@@ -42,7 +42,8 @@ from .model import Attempt, StepSource
 from .steps import StepRange, Steps
 
 __all__ = [
-    "VERSION", "Appender", "Engine", "Execution", "IdSource", "Step", "SystemClock", "Ticket", "new_id",
+    "VERSION", "Appender", "Engine", "Execution", "IdSource", "Step", "SystemClock", "Ticket", "encode",
+    "new_id", "start_step",
 ]
 
 _Record: TypeAlias = tuple[int, int, str, bytes]
@@ -50,6 +51,12 @@ _Asked: TypeAlias = tuple[str, tuple[Any, ...]]
 _Work: TypeAlias = tuple[str, list[tuple[Any, ...]]]
 VERSION: Final[str]
 new_id: Final[_TwinSource]
+
+def encode(value: object) -> bytes: ...
+def start_step(
+    execution: Execution, name: str, type: str, key: str | None, parent: str | Step | None, input: bytes | None,
+    callable_id: str | None, place: str, step_id: str | None,
+) -> Step: ...
 """
 
 

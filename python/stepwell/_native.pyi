@@ -22,7 +22,9 @@ __all__ = [
     "Step",
     "SystemClock",
     "Ticket",
+    "encode",
     "new_id",
+    "start_step",
 ]
 
 _Record: TypeAlias = tuple[int, int, str, bytes]
@@ -30,6 +32,19 @@ _Asked: TypeAlias = tuple[str, tuple[Any, ...]]
 _Work: TypeAlias = tuple[str, list[tuple[Any, ...]]]
 VERSION: Final[str]
 new_id: Final[_TwinSource]
+
+def encode(value: object) -> bytes: ...
+def start_step(
+    execution: Execution,
+    name: str,
+    type: str,
+    key: str | None,
+    parent: str | Step | None,
+    input: bytes | None,
+    callable_id: str | None,
+    place: str,
+    step_id: str | None,
+) -> Step: ...
 
 @final
 class Execution:

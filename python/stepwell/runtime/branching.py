@@ -264,7 +264,7 @@ class _Batching:
         branch, call = self._branches[at], self._call
         given = branch.op.input_of(self._run, branch.args, {}) if branch.args else None
         place = f"{call.place}/{at}"
-        made = Call(self._scope, branch.op, branch.args, {}, given, call.code, call.line, place)
+        made = Call(self._scope, branch.op, branch.args, {}, given, call.where, place)
         self._calls[at] = made
         return made
 
@@ -326,12 +326,12 @@ class _Batching:
             step = self._calls[at].step
             if step is not None and step.state not in STEP_TERMINAL and run.left is None and not run.over:
                 run.execution.cancel_step(step, reason="its batch was done")
-                run.open.pop(step.id, None)
+                run.no_longer_open(step)
         self._running.clear()
         for step in self._begun_before().values():
             if step.state not in STEP_TERMINAL and run.left is None and not run.over:
                 run.execution.cancel_step(step, reason="its batch was done")
-                run.open.pop(step.id, None)
+                run.no_longer_open(step)
 
     def _begun_before(self) -> "dict[int, Step]":
         """Branches that were begun in an earlier life, and not in this one, where the batch was decided before that."""

@@ -190,7 +190,7 @@ class Child(Operation):
         error = inner_error(refusal, step.id)
         run.run_again()
         run.execution.fail_step(step, error)
-        run.open.pop(step.id, None)
+        run.no_longer_open(step)
         run.journal.progress = True
         await seen(run, None)
         raise error

@@ -149,7 +149,7 @@ class Checkpoint(Operation):
         if step is None or step.state == StepState.PENDING:
             step = begin(run, call, step)
         run.execution.complete_step(step, output=encoded)
-        run.open.pop(step.id, None)
+        run.no_longer_open(step)
         run.journal.progress = True
         await seen(run, None, call)
         return self.result(run, step)

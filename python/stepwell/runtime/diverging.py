@@ -35,7 +35,7 @@ def index(run: "Run") -> None:
             if place[0] == "!" and step.name == ACCEPTED:
                 given_up(recorded, step.input)
         if step.state not in STEP_TERMINAL:
-            opened[step.id] = step
+            opened[place or step.id] = step
 
 
 def given_up(recorded: dict[str, Step], place: Any) -> list[Step]:

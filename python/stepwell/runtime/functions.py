@@ -12,6 +12,7 @@ from .._spec import StepType
 from ..retries import RetryPolicy
 from . import performing, places, values
 from .arguments import pack, unpack
+from .core import encode
 from .journaling import LEVELS
 from .operations import Operation
 from .values import Codec
@@ -28,10 +29,6 @@ T = TypeVar("T")
 EFFECTS: Final = ("pure", "idempotent", "keyed", "once")
 
 
-_SAME: Final = frozenset((bool, int, str, type(None)))
-"""What is the same after it was recorded."""
-
-
 class StepSpec(Operation):
     """What is known of a step before it is called."""
 
@@ -42,6 +39,7 @@ class StepSpec(Operation):
         "effect",
         "fn",
         "is_async",
+        "is_bare",
         "is_plain",
         "keyed",
         "may_interrupt",
@@ -96,6 +94,9 @@ class StepSpec(Operation):
         self.record_input = model.flag("record_input", record_input)
         self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
         self._hints: values.Hints | None = None
+        self.is_bare = (
+            False  # whether it is known that its result is recorded as it is, and seen as it is recorded
+        )
         self.untyped = untyped
 
     def input_of(self, run: "Run", args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
@@ -104,7 +105,7 @@ class StepSpec(Operation):
         codec = self.codec or run.kernel.codec
         hints = self._hints or self.hints
         if codec is None and not kwargs and not hints.writes:
-            return encoding.encode(args)
+            return encode(args)
         return encoding.encode(recorded_arguments(hints, args, kwargs, codec))
 
     @property
@@ -115,22 +116,12 @@ class StepSpec(Operation):
             found = self._hints = values.hints(self.fn)
             if not self.untyped:
                 self.returns(found.annotation)
+            self.is_bare = self.codec is None and self.restore is None and self.write is None
         return found
 
     def result(self, run: "Run", step: "Step") -> Any:
         if self._hints is None:
             self.hints  # noqa: B018 - they say what type the result has
-        return super().result(run, step)
-
-    def seen(self, run: "Run", step: "Step", value: Any) -> Any:
-        """The result of a step that has just completed, as a replay would see it."""
-        if (
-            self.restore is None
-            and value.__class__ in _SAME
-            and run.kernel.codec is None
-            and self.codec is None
-        ):
-            return value
         return super().result(run, step)
 
     def encoded(self, run: "Run", value: Any) -> Any:

@@ -77,7 +77,7 @@ class Group(Operation):
             error = _failed(run, step, raised)
         else:
             close(run, inside)
-        run.open.pop(step.id, None)
+        run.no_longer_open(step)
         run.journal.progress = True
         await seen(run, None, call)
         if len(run.waits):

@@ -180,8 +180,8 @@ class Journaling:
     def kept(self, level: str | None, alone: bool = False) -> Awaitable[Any] | None:
         """Done when everything up to now is as durable as this level says; `None` where nothing is waited for.
 
-        `alone`: nothing else of this execution can come to an end in this turn of the loop. Whoever has awaited it says
-        so by `landed`, and by `let_go` if it is not awaited to its end.
+        `alone`: nothing else of this execution can come to an end in this turn of the loop. Whoever awaits it says what
+        came of it: by `landed`, or by `let_go` where that was an exception.
         """
         level = level or self._level
         if level == "power":
@@ -204,14 +204,15 @@ class Journaling:
         (self._flown if self.failed is None else self._waiters).append(waiter)
         return waiter
 
-    def landed(self, written: Awaitable[Any]) -> None:
-        """What `kept` gave was awaited to its end."""
+    def landed(self, written: Awaitable[Any], last: int) -> None:
+        """What `kept` gave was awaited, and this came of it."""
         if written is self._theirs:
             self._theirs = None
-            self._landed(written)  # type: ignore[arg-type]
+            self._version = last
+            self._arrived()
 
     def let_go(self, written: Awaitable[Any]) -> None:
-        """What `kept` gave is not awaited any longer."""
+        """What `kept` gave is not awaited any longer, or raised an error."""
         if written is self._theirs:
             self._theirs = None
             written.then(self._loop, self._landed)  # type: ignore[attr-defined]
@@ -244,40 +245,43 @@ class Journaling:
         return self._ask()
 
     def _ask(self) -> Ticket[int] | None:
+        """Drains, and asks for the append of that; or once more for what failed."""
+        execution, short = self._execution, self._short
+        ticket: Ticket[int] | None
         try:
-            ticket = self._asked_for()
-            if ticket is None:
-                self._arrived()
-            elif self._short is None and ticket.done:
+            if self._request is not None:
+                ticket = self._asked_again()
+            elif (
+                short is not None
+                and execution.state is ExecutionState.RUNNING  # as after most steps
+                and not self.taken
+                and not self.opened
+            ):
+                found = short.append_drained(
+                    execution, self._version, self.epoch, self.progress, self._needed
+                )
+                if found.__class__ is not list:
+                    self.wakes, self._request = None, found
+                    return found  # type: ignore[no-any-return]
+                ticket = self._asked_for(found)
+            else:
+                ticket = self._asked_for(execution.drain())
+            if ticket is not None and not ticket.done:
+                return ticket
+            if ticket is not None:
                 self._at_once = True
                 self._version = ticket.result()
-                self._arrived()
-                return None
+            self._arrived()
         except Exception as error:  # noqa: BLE001 - any failure ends the run, and is told to whoever waits for it
             self._not_sent(error)
-            return None
-        return ticket
+        return None
 
-    def _asked_for(self) -> Ticket[int] | None:
-        """The ticket of an append: of one that is made again, or of what is drained now; `None` if there is nothing."""
-        request, short, execution = self._request, self._short, self._execution
-        if request is not None:
-            if isinstance(request, tuple):
-                return self._store.append(*request)
-            self._request = again = short.append_again(request)
-            return again  # type: ignore[no-any-return]
-        is_running = execution.state is ExecutionState.RUNNING  # as after most steps
-        if short is not None and is_running and not self.taken and not self.opened:
-            found = short.append_drained(execution, self._version, self.epoch, self.progress, self._needed)
-            if found.__class__ is not list:
-                self.wakes, self._request = None, found
-                return found  # type: ignore[no-any-return]
-            records: Records = found
-        else:
-            records = execution.drain()
+    def _asked_for(self, records: "Records") -> Ticket[int] | None:
+        """The ticket of an append; `None` if there is nothing."""
         if not records:
             return None
-        self.wakes = None if is_running else self.wake()
+        execution = self._execution
+        self.wakes = None if execution.state is ExecutionState.RUNNING else self.wake()
         row = projection(execution, self.wakes, self.progress)
         whose = (execution.id, self._version, self.epoch, _action_id(), records, row, self._needed)
         if self.taken or self.opened:
@@ -286,6 +290,13 @@ class Journaling:
         self._request = whose
         return self._store.append(*whose)
 
+    def _asked_again(self) -> Ticket[int]:
+        request = self._request
+        if isinstance(request, tuple):
+            return self._store.append(*request)
+        self._request = again = self._short.append_again(request)
+        return again  # type: ignore[no-any-return]
+
     def _landed(self, ticket: Ticket[int]) -> None:
         try:
             self._version = ticket.result()
@@ -293,8 +304,6 @@ class Journaling:
             self._not_sent(error)
             return
         self._arrived()
-        if self._waiters and self._turn is None:
-            self._fly()
 
     def _arrived(self) -> None:
         """Nothing is on its way any more."""
@@ -305,6 +314,8 @@ class Journaling:
             for waiter in flown:
                 if not waiter.done():
                     waiter.set_result(None)
+        if self._waiters and self._turn is None:
+            self._fly()
 
     def _not_sent(self, error: Exception) -> None:
         if isinstance(error, StoreBusy) and not self._closing:

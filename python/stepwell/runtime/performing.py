@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .. import errors
 from .._spec import STEP_TERMINAL, ExecutionState, StepState
 from ..clock import from_ns, to_ns
-from ..encoding import Encoded
 from ..failures import ExecutionError, policy_for
 from . import diverging, stopping
-from .core import Step
+from .core import Step, start_step
 from .operations import Never, for_ever
 from .places import HERE, Call
 from .retrying import RetryWait
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from .run import Run
 
 _REPLAYED_PER_TURN: Final = 64
+SAME: Final = frozenset((bool, int, str, type(None)))
+"""What is the same after it was recorded."""
 
 
 async def perform(run: "Run", call: Call) -> Any:
@@ -98,18 +99,12 @@ def begin(
     if step is not None:
         execution.start_step(step_id=step)
     else:
-        op, given = call.op, call.input
-        step = call.step = execution.start_step(
-            op.name,
-            step_id=step_id,
-            type=op.type,
-            key=key,
-            parent_step_id=call.scope.step,
-            input=given if given is None else Encoded(given),
-            callable_id=op.callable_id,
-            place=call.place,
+        op = call.op
+        parent, place = call.scope.step, call.place
+        step = call.step = start_step(
+            execution, op.name, op.type, key, parent, call.input, op.callable_id, place, step_id
         )
-    run.open[step.id] = step
+    run.open[call.place] = step
     return step
 
 
@@ -139,7 +134,9 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
             run.journal.soon(spec.durability)
         value, error = await (_told if run.is_told else _attempt)(run, call, step, spec)
         if error is None:
-            return spec.seen(run, step, value)
+            if spec.is_bare and value.__class__ in SAME and not run.has_codec:
+                return value
+            return spec.result(run, step)
         if step.state is StepState.FAILED:
             raise error
         await _until_retry(run, step)
@@ -191,14 +188,17 @@ async def _attempt(run: "Run", call: Call, step: Step, spec: "StepSpec") -> tupl
         HERE.reset(token)
         run.active -= 1
         del run.attempts[call.place]
-    outcome = _record(run, step, spec, value, raised)
+    outcome = _record(run, call, step, spec, value, raised)
     if run.held:
         if step.state in STEP_TERMINAL:
             await seen(run, spec.durability, call)
     elif outcome is None or step.state in STEP_TERMINAL:
         written = run.journal.kept(spec.durability, run.active == 0)
         if written is not None:
-            await _written(run, written, call)
+            try:
+                run.journal.landed(written, await written)
+            except (asyncio.CancelledError, errors.StepwellError) as error:
+                await _unwritten(run, written, call, error)
         elif run.is_turn():
             await _turn(run)
     if run.waits.open and run.active == 0:
@@ -221,7 +221,7 @@ async def _was_stopped(run: "Run", call: Call, step: Step) -> bool:
 
 
 def _record(
-    run: "Run", step: Step, spec: "StepSpec", value: Any, raised: BaseException | None
+    run: "Run", call: Call, step: Step, spec: "StepSpec", value: Any, raised: BaseException | None
 ) -> ExecutionError | None:
     """Records what an attempt ended with. What it ended with after it was given up is no part of the record."""
     if run.held:
@@ -231,15 +231,16 @@ def _record(
     run.journal.progress = True
     if raised is None:
         try:
-            run.execution.complete_step(step, spec.encoded(run, value))
+            output = value if spec.is_bare and not run.has_codec else spec.encoded(run, value)
+            run.execution.complete_step(step, output)
         except errors.ValidationError as refusal:
             raised = refusal
         else:
-            run.open.pop(step.id, None)
+            run.open.pop(call.place, None)
             return None
     outcome = _fail(run, step, raised, spec)
     if step.state in STEP_TERMINAL:
-        run.open.pop(step.id, None)
+        run.no_longer_open(step)
     else:
         run.journal.soon()
     return outcome
@@ -269,7 +270,10 @@ async def seen(run: "Run", durability: str | None, call: Call | None = None) -> 
         await for_ever()
     written = run.journal.kept(durability)
     if written is not None:
-        await _written(run, written, call)
+        try:
+            run.journal.landed(written, await written)
+        except (asyncio.CancelledError, errors.StepwellError) as error:
+            await _unwritten(run, written, call, error)
         return
     if run.is_turn():
         await _turn(run)
@@ -283,23 +287,19 @@ async def _turn(run: "Run") -> None:
     check_left(run)
 
 
-async def _written(run: "Run", written: Awaitable[Any], call: Call | None) -> None:
-    try:
-        await written
-    except asyncio.CancelledError:
-        run.journal.let_go(written)
-        run.check_host()
-        if run.left is None and not run.over and stopping.was_cancelled(run):
-            await run.journal.durable()
-            if call is not None:
-                call.scope.kept()
-        raise
-    except errors.StepwellError:
+async def _unwritten(run: "Run", written: Awaitable[Any], call: Call | None, error: BaseException) -> None:
+    """What is awaited until it is written came to an error, or the wait for it to an end."""
+    run.journal.let_go(written)
+    if not isinstance(error, asyncio.CancelledError):
         # The run is left if this was for good, and waits for another append if not.
-        run.journal.landed(written)
         await run.journal.durable()
-    else:
-        run.journal.landed(written)
+        return
+    run.check_host()
+    if run.left is None and not run.over and stopping.was_cancelled(run):
+        await run.journal.durable()
+        if call is not None:
+            call.scope.kept()
+    raise error
 
 
 async def _run_otherwise(run: "Run", call: Call, spec: "StepSpec") -> Any:
@@ -367,7 +367,7 @@ def cancel_step(run: "Run", step: Step) -> None:
     """Records that a step was cancelled."""
     why = "cancelled by its blueprint" if run.stop is None else f"the execution was stopped: {run.stop.kind}"
     run.execution.cancel_step(step, reason=why)
-    run.open.pop(step.id, None)
+    run.no_longer_open(step)
     run.journal.soon()
 
 

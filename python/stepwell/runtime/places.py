@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _MAX_PATH: Final = 512
 
+Where = tuple[CodeType, int] | None
+"""The code and the line of a call; only those are known that are compared with a record."""
+
 
 class Call:
     """One call at its place, with what was given to it as it was at that moment; of a step also its attempt."""
@@ -40,17 +43,16 @@ class Call:
         "args",
         "attempt",
         "branches",
-        "code",
         "input",
         "interrupted",
         "is_stopped",
         "kwargs",
-        "line",
         "op",
         "place",
         "scope",
         "step",
         "task",
+        "where",
     )
 
     def __init__(
@@ -60,14 +62,12 @@ class Call:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         input: bytes | None,
-        code: CodeType,
-        line: int,
+        where: Where,
         place: str | None = None,
     ) -> None:
         self.scope = scope
         self.op = op
-        self.code = code
-        self.line = line
+        self.where = where
         self.input = input
         self.args = args
         self.kwargs = kwargs
@@ -90,9 +90,9 @@ class Call:
         return True
 
     @property
-    def source(self) -> str:
-        """The file and line of the call."""
-        return f"{self.code.co_filename}:{self.line}"
+    def source(self) -> str | None:
+        """The file and line of the call, where it is compared with a record."""
+        return None if self.where is None else f"{self.where[0].co_filename}:{self.where[1]}"
 
     def stop(self) -> None:
         """Says that nobody waits for this attempt any more."""
@@ -177,7 +177,19 @@ class Inside:
 class Scope:
     """One asyncio task, or one thread, of a blueprint, or a group of steps in it. `step` is the group's own."""
 
-    __slots__ = ("blocking", "calls", "ended", "inside", "owner", "path", "run", "step", "stopped", "tasks")
+    __slots__ = (
+        "blocking",
+        "calls",
+        "ended",
+        "inside",
+        "owner",
+        "path",
+        "run",
+        "runs",
+        "step",
+        "stopped",
+        "tasks",
+    )
 
     def __init__(
         self, run: "Run", path: str, step: "Step | None" = None, inside: "Inside | None" = None
@@ -191,6 +203,7 @@ class Scope:
         self.tasks = 0
         self.ended = False
         self.stopped = False
+        self.runs = False  # its task is just running its code
         self.owner: object = None
 
     def next_call(self) -> str:
@@ -277,11 +290,17 @@ def call(spec: "StepSpec", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     here = HERE.get()
     if not isinstance(here, Scope):
         return spec.fn(*args, **kwargs)
-    here.check_owner(spec.name)
-    run, frame = here.run, sys._getframe(2)
+    run = here.run
+    if not here.runs or threading.get_ident() != run.thread:
+        here.check_owner(spec.name)
     given = spec.input_of(run, args, kwargs) if args or kwargs else None
-    made = Call(here, spec, args, kwargs, given, frame.f_code, frame.f_lineno)
+    made = Call(here, spec, args, kwargs, given, _where(3) if run.replayed else None)
     return run.perform_blocking(made) if isinstance(here.owner, int) else spec.perform(run, made)
+
+
+def _where(depth: int) -> Where:
+    frame = sys._getframe(depth)
+    return frame.f_code, frame.f_lineno
 
 
 def ask(op: "Operation") -> Coroutine[Any, Any, Any]:
@@ -308,9 +327,9 @@ def ask_blocking(op: "Operation") -> Any:
 
 def _operation(here: Scope, op: "Operation") -> Call:
     here.check_owner(op.name)
-    given, frame = op.input, sys._getframe(3)
+    given = op.input
     encoded = None if given is None else encoding.encode(given)
-    return Call(here, op, (), {}, encoded, frame.f_code, frame.f_lineno)
+    return Call(here, op, (), {}, encoded, _where(4) if here.run.replayed else None)
 
 
 def enter(here: Scope | Call | None) -> Any:
@@ -342,34 +361,33 @@ class Driver(Coroutine[Any, Any, Any]):
     def __await__(self) -> Any:
         raise errors.InternalError("defect in stepwell, please report it: a driver was awaited")
 
-    def send(self, value: Any) -> Any:
-        return self._resume(self._send, value)
+    def send(self, value: Any, resume: Callable[[Any], Any] | None = None) -> Any:
+        scope, loop = self._scope, self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            scope.owner = asyncio.current_task()
+            HERE.set(scope)
+        before = loop.get_task_factory()
+        hook = self._hook
+        hook.before = before.before if before.__class__ is Hook else before
+        loop.set_task_factory(hook)
+        scope.runs = True
+        try:
+            return (resume or self._send)(value)
+        except Exception:  # returned or raised, but not cancelled: it has made all its calls
+            scope.ended = True
+            raise
+        finally:
+            scope.runs = False
+            # Where the code set a factory of its own, that one stays.
+            if loop.get_task_factory() is hook:
+                loop.set_task_factory(before)
 
     def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:  # noqa: ARG002
         error = typ if val is None else val
         if isinstance(error, asyncio.CancelledError):
             self._scope.run.check_host()
-        return self._resume(self.inner.throw, error)
-
-    def _resume(self, resume: Callable[[Any], Any], value: Any) -> Any:
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-            self._scope.owner = asyncio.current_task()
-            HERE.set(self._scope)
-        before = loop.get_task_factory()
-        hook = self._hook
-        hook.before = before.before if before.__class__ is Hook else before
-        loop.set_task_factory(hook)
-        try:
-            return resume(value)
-        except Exception:  # returned or raised, but not cancelled: it has made all its calls
-            self._scope.ended = True
-            raise
-        finally:
-            # Where the code set a factory of its own, that one stays.
-            if loop.get_task_factory() is hook:
-                loop.set_task_factory(before)
+        return self.send(error, self.inner.throw)
 
     def close(self) -> None:
         self.inner.close()

@@ -43,7 +43,7 @@ class Waiting(NamedTuple):
     place: str
     name: str
     type: str
-    source: str
+    source: str | None
     step_id: str | None
 
     def __str__(self) -> str:

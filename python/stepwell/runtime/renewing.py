@@ -57,7 +57,7 @@ async def renew(run: "Run", wish: ContinueAsNew) -> Any:
     id = await run.kernel.start_child(run.blueprint, child_id(step.id), given, None, link)
     if step.state not in STEP_TERMINAL:
         run.execution.complete_step(step, output=id)
-    run.open.pop(step.id, None)
+    run.no_longer_open(step)
     return {RENEWED: id}
 
 

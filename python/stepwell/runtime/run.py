@@ -54,6 +54,7 @@ class Run(Threaded):
         "execution",
         "fresh",
         "gates",
+        "has_codec",
         "held",
         "is_told",
         "journal",
@@ -88,11 +89,12 @@ class Run(Threaded):
         )
         self.replayed = stored > 1
         self.recorded: dict[str, Step] = {}
-        self.open: dict[str, Step] = {}
+        self.open: dict[str, Step] = {}  # by their places
         self.active = 0
         self.replays = 0
         self.unseen = 0
         self.is_told = bool(kernel.hooks)
+        self.has_codec = kernel.codec is not None
         self.fresh = False
         self.left: BaseException | None = None
         self.over = False
@@ -417,6 +419,10 @@ class Run(Threaded):
             for place in (step.place for step in groups)
             if place is not None and not diverging.is_of_cleanup(place)
         )
+
+    def no_longer_open(self, step: Step) -> None:
+        """A step that was begun here, or in an earlier life, has ended."""
+        self.open.pop(step.place or step.id, None)
 
     # --- states ---------------------------------------------------------------------------------------------------
 

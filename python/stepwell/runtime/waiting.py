@@ -78,7 +78,7 @@ class Wait:
                 run.execution.fail_step(self.step, error)
             run.journal.progress = True
             run.journal.taken.extend(taken)
-            run.open.pop(self.step.id, None)
+            run.no_longer_open(self.step)
         # As durable as waits are, whatever is said of steps: what came from outside must not come differently again.
         written = run.journal.durable()
         written.add_done_callback(lambda done: None if done.cancelled() else self._tell())

@@ -1,6 +1,7 @@
 //! The methods of `Execution` that make actions: one each.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use stepwell_core::spec::{Kind, StepType, WaitReason};
 use stepwell_core::{Fields, Id};
 
@@ -30,6 +31,8 @@ struct NewStep<'a, 'py> {
     key: Given<'a, 'py>,
     parent: Given<'a, 'py>,
     input: Given<'a, 'py>,
+    /// Whether the input is JSON already.
+    is_encoded: bool,
     source: Given<'a, 'py>,
     callable_id: Given<'a, 'py>,
     place: Given<'a, 'py>,
@@ -111,7 +114,8 @@ impl Execution {
         }
         fields.key = new.key.map(|key| bridge::label("key", key)).transpose()?;
         fields.parent = parent.id()?;
-        let input = bridge::payload(new.input)?;
+        let input =
+            if new.is_encoded { bridge::written(new.input)? } else { bridge::payload(new.input)? };
         let source = new.source.map(|source| bridge::encoded("source", source)).transpose()?;
         fields.callable_id =
             new.callable_id.map(|callable| bridge::label("callable_id", callable)).transpose()?;
@@ -234,8 +238,18 @@ impl Execution {
         place: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, Step>> {
         let (step_type, parent) = (r#type, parent_step_id);
-        let new =
-            NewStep { name, step_id, step_type, key, parent, input, source, callable_id, place };
+        let new = NewStep {
+            name,
+            step_id,
+            step_type,
+            key,
+            parent,
+            input,
+            is_encoded: false,
+            source,
+            callable_id,
+            place,
+        };
         Execution::make(slf, Kind::StepScheduled, &new)
     }
 
@@ -256,8 +270,18 @@ impl Execution {
         place: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, Step>> {
         let (step_type, parent) = (r#type, parent_step_id);
-        let new =
-            NewStep { name, step_id, step_type, key, parent, input, source, callable_id, place };
+        let new = NewStep {
+            name,
+            step_id,
+            step_type,
+            key,
+            parent,
+            input,
+            is_encoded: false,
+            source,
+            callable_id,
+            place,
+        };
         Execution::make(slf, Kind::StepStarted, &new)
     }
 
@@ -336,6 +360,35 @@ impl Execution {
         fields.amount_micros = amount_micros;
         Execution::one(slf, &fields)
     }
+}
+
+/// `Execution.start_step` with everything in its place, and an input that is encoded.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+pub fn start_step<'py>(
+    execution: &Bound<'py, Execution>,
+    name: &Bound<'py, PyAny>,
+    r#type: &Bound<'py, PyAny>,
+    key: Given<'_, 'py>,
+    parent: Given<'_, 'py>,
+    input: Option<&Bound<'py, PyBytes>>,
+    callable_id: Given<'_, 'py>,
+    place: &Bound<'py, PyAny>,
+    step_id: Given<'_, 'py>,
+) -> PyResult<Bound<'py, Step>> {
+    let new = NewStep {
+        name: Some(name),
+        step_id,
+        step_type: Some(r#type),
+        key,
+        parent,
+        input: input.map(Bound::as_any),
+        is_encoded: true,
+        source: None,
+        callable_id,
+        place: Some(place),
+    };
+    Execution::make(execution, Kind::StepStarted, &new)
 }
 
 impl Execution {

@@ -6,7 +6,7 @@ use arrayvec::ArrayString;
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 use stepwell_core::spec::{Kind, MAX_PAYLOAD_BYTES};
 use stepwell_core::{Error, Id, push_string};
 
@@ -172,6 +172,51 @@ pub fn payload<'py>(value: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Payloa
         return Ok(Some(Payload::Own(number.to_string())));
     }
     shared(ENCODE.get(value.py())?.call1((value,))?).map(Some)
+}
+
+/// What `encode` gave; `None` for none.
+pub fn written<'py>(value: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Payload<'py>>> {
+    value.map(|json| shared(json.clone())).transpose()
+}
+
+/// The JSON of a value, as `stepwell.encoding.encode` has it; of a tuple of the commonest kinds it is written here.
+#[pyfunction]
+pub fn encode<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if let Ok(items) = value.cast_exact::<PyTuple>() {
+        let mut json = Vec::with_capacity(64);
+        json.push(b'[');
+        let all = items.iter_borrowed().enumerate().all(|(index, item)| {
+            if index > 0 {
+                json.push(b',');
+            }
+            push_plain(&mut json, item)
+        });
+        json.push(b']');
+        if all && json.len() <= MAX_PAYLOAD_BYTES {
+            return Ok(PyBytes::new(py, &json).into_any());
+        }
+    }
+    ENCODE.get(py)?.call1((value,))
+}
+
+/// Writes a value of one of the commonest kinds, and says whether it was one.
+fn push_plain(json: &mut Vec<u8>, value: Borrowed<'_, '_, PyAny>) -> bool {
+    if value.is_none() {
+        json.extend_from_slice(b"null");
+    } else if let Ok(string) = value.cast_exact::<PyString>() {
+        let Ok(text) = string.to_str() else { return false };
+        push_string(json, text);
+    } else if let Ok(flag) = value.cast_exact::<PyBool>() {
+        json.extend_from_slice(if flag.is_true() { b"true" } else { b"false" });
+    } else if value.is_exact_instance_of::<PyInt>()
+        && let Ok(number) = value.extract::<i64>()
+    {
+        json.extend_from_slice(number.to_string().as_bytes());
+    } else {
+        return false;
+    }
+    true
 }
 
 fn quoted<'py>(text: &str) -> PyResult<Payload<'py>> {

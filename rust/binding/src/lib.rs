@@ -39,6 +39,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ticket::Ticket>()?;
     module.add_class::<appending::Appender>()?;
     module.add("new_id", Py::new(py, ids::IdSource::process())?)?;
+    module.add_function(wrap_pyfunction!(bridge::encode, module)?)?;
+    module.add_function(wrap_pyfunction!(actions::start_step, module)?)?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {
         let kwargs = pyo3::types::PyDict::new(py);

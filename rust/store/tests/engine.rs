@@ -150,7 +150,10 @@ fn a_change_that_cannot_be_done_leaves_others_alone() {
     ];
     let answers = answers.map(|answer| answer.recv().expect("an answer"));
     assert!(matches!(&answers[0], Answer::Counts(counts) if counts == &[2]), "{answers:?}");
-    assert!(matches!(&answers[1], Answer::Trouble(trouble, _) if trouble.code == "io"), "{answers:?}");
+    assert!(
+        matches!(&answers[1], Answer::Trouble(trouble, _) if trouble.code == "io"),
+        "{answers:?}"
+    );
     assert!(matches!(&answers[2], Answer::Counts(counts) if counts == &[1]), "{answers:?}");
     assert_eq!(rows(&engine).len(), 3);
     engine.stop();
