@@ -256,10 +256,8 @@ class SqliteStore:
 
         Gives the records back where they are for `append`, or where there are none. If it raises, nothing was drained.
         """
-        power, opened, engine = durability == "power", self._opened, self._engine
-        is_free = engine.waiting < MAX_WAITING and engine.waiting_bytes < MAX_WAITING_BYTES
-        if self._closed or opened.is_inherited or opened.read_only or not is_free or not power:
-            self._check_change(durability)
+        self._check_change(durability)
+        power = durability == "power"
         return self._appender.append_drained(execution, expected_seq, epoch, progress, power)  # type: ignore[no-any-return]
 
     def append_again(self, ticket: Ticket[int]) -> Ticket[int]:
