@@ -5,6 +5,7 @@ import tomllib
 
 import stepwell
 from house.tree import ROOT, text
+from stepwell.trouble import SAFE_WAL
 
 PROJECT = tomllib.loads(text(ROOT / "pyproject.toml"))["project"]
 CARGO = tomllib.loads(text(ROOT / "Cargo.toml"))["workspace"]["package"]
@@ -18,6 +19,14 @@ def test_one_version() -> None:
 def test_one_licence() -> None:
     assert CARGO["license"] == PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in text(ROOT / "LICENSE")
+
+
+def test_one_version_of_sqlite_is_safe_with_a_log() -> None:
+    """The bundled one is compared with it when the extension is loaded, and in its own tests."""
+    source = text(ROOT / "rust" / "store" / "src" / "lib.rs")
+    [found] = re.findall(r"SAFE_LIBRARY: i32 = ([\d_]+);", source)
+    major, minor, patch = SAFE_WAL
+    assert int(found) == major * 1_000_000 + minor * 1_000 + patch
 
 
 def test_the_abi_is_that_of_the_oldest_python() -> None:

@@ -1,6 +1,7 @@
 """Time: one direction within an execution, whatever the clock does, and the same after storage."""
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -112,6 +113,18 @@ def test_the_system_clock_is_monotonic_across_threads(backend):
     for thread in threads:
         thread.join()
     assert not broken
+
+
+def test_a_system_clock_ignores_that_it_is_put_back(monkeypatch):
+    """The native twin's cannot be put back here; what it does then is tried in Rust."""
+    clock = pure_clock.SystemClock()
+    before = clock.now_ns()
+    monkeypatch.setattr("time.time_ns", lambda: before - 3600 * SECOND)
+    assert clock.now_ns() >= before
+    mono = time.monotonic_ns() + 5 * SECOND
+    monkeypatch.setattr("time.monotonic_ns", lambda: mono)
+    assert clock.now_ns() >= before + 5 * SECOND
+    assert clock.now_ns() == clock.now_ns()
 
 
 def test_the_anchor_ignores_jumps_back_and_follows_jumps_forward():

@@ -89,6 +89,28 @@ def test_others_are_done_again_with_the_same_key(anywhere: StoreSource, effect: 
     assert calls == [calls[0], calls[0]]
 
 
+@pytest.mark.parametrize("effect", ["keyed", "once"])
+def test_its_start_is_in_the_store_before_its_code_runs(anywhere: StoreSource, effect: Any) -> None:
+    """Else nobody would know of an act outside whose process died."""
+
+    @step(name="looks", effect=effect)
+    async def looks() -> int:
+        store = anywhere.open("acme")
+        [row] = await store.list()
+        _, bodies = await store.bodies(row.id)
+        store.close()
+        return bodies.count(b'"kind":"step_started"')
+
+    @blueprint(name=f"looks {effect}")
+    async def work() -> int:
+        return await looks()
+
+    async def found(kernel: Kernel) -> int:
+        return await (await kernel.start(work)).result(timeout=30)
+
+    assert in_kernel(anywhere, found) == 1
+
+
 @pytest.mark.parametrize("execute", [True, False])
 @pytest.mark.parametrize("way", ["output", "error", "retry"])
 def test_settle(anywhere: StoreSource, way: str, execute: bool) -> None:

@@ -1,6 +1,7 @@
 """Stores of older formats: brought up to date when they are opened, whole or not at all."""
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,46 @@ def test_processes_bring_format_2_up_to_date_at_once(
         process.stdin.flush()
     assert [output(process) for process in processes] == ["5 6"] * 3
     assert in_sqlite(path, "SELECT * FROM places ORDER BY tenant") == "[('acme', 8), ('other', 8)]"
+
+
+def test_it_waits_for_another_process_that_does_so(
+    path: Path, kind: str, second: dict[str, list[Any]]
+) -> None:
+    """Whoever looked first and wrote later, in one transaction, would be in its way, or come too late for ever."""
+    new = SqliteSource(path.with_name("new.db"), backend=kind).open("acme")
+    [(mode,)] = new.rows("journal_mode").wait(30)
+    new.close()
+    in_sqlite(path, f"PRAGMA journal_mode = {mode}")
+    code = """
+        import sqlite3, sys
+        from stepwell.store import sql
+        db = sqlite3.connect(sys.argv[1], isolation_level=None)
+        db.execute("BEGIN IMMEDIATE")
+        for version in range(2, sql.FORMAT):
+            for statement in sql.MIGRATIONS[version - 1]:
+                db.execute(statement)
+            db.execute("PRAGMA user_version = %d" % (version + 1))
+        print("held", flush=True)
+        sys.stdin.readline()
+        db.execute("COMMIT")
+    """
+    other = run_python(code, path)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    found: list[Any] = []
+
+    def work() -> None:
+        store = SqliteSource(path, 10, backend=kind).open("acme")
+        found.extend(store.rows("user_version").wait(30))
+        store.close()
+
+    opening = threading.Thread(target=work)
+    opening.start()
+    opening.join(0.2)
+    assert opening.is_alive()
+    output(other, "go\n")
+    opening.join(30)
+    assert found == [(FORMAT,)]
 
 
 def test_a_failure_in_the_middle_leaves_format_2(path: Path, kind: str, second: dict[str, list[Any]]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from backends import BACKENDS
 from stepwell.store import export, import_, verify
 from stepwell.store.sqlite import SqliteSource
+from store.given import RUNNING, create, records
 from store.journals import finished, save
 
 OUTPUT, STEPS, EXECUTIONS = 20_000, 20, 25
@@ -55,3 +56,21 @@ def test_one_execution_at_a_time(tmp_path: Path, engine: str) -> None:
         assert peak(lambda: import_(there, file)) < 5 * ONE
     here.close()
     there.close()
+
+
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_a_page_has_an_end(tmp_path: Path, engine: str) -> None:
+    """By its records and by its bytes, whichever comes first."""
+    store = SqliteSource(tmp_path / "runs.db", backend=engine).open("acme")
+    for name, count, size in (("many", 6_000, 10), ("large", 30, 1_000_000)):
+        create(store, name)
+        store.append(name, 1, 1, b"x", records(2, count, size), RUNNING).wait(30)
+    many, (last, _) = store.load("many").wait(30), store.bodies("many").wait(30)
+    assert 0 < len(many) <= 1_000
+    assert len(many) - 1 <= last < 6_000
+    assert 0 < len(store.digests("many").wait(30)) <= 1_000
+    large, (last, bodies) = store.load("large").wait(30), store.bodies("large").wait(30)
+    assert 0 < sum(len(record[3]) for record in large) <= 4 * 1024 * 1024
+    assert 0 < last < 30
+    assert len(bodies) <= 8 * 1024 * 1024 + 30
+    store.close()

@@ -2,8 +2,12 @@
 
 import os
 import signal
+import textwrap
 from pathlib import Path
 
+import pytest
+
+from backends import BACKENDS
 from stepwell import ForkedProcessError, StoreError
 from stepwell.store.sqlite import SqliteSource, SqliteStore
 from store.given import everything
@@ -149,6 +153,45 @@ def test_a_forked_child_is_refused_and_does_no_harm(path: Path, kind: str) -> No
         in_sqlite(path, "SELECT count(*), count(DISTINCT seq) FROM journal")
         == f"[({written + 1}, {written + 1})]"
     )
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name == "pure"])
+def test_a_fork_waits_for_the_end_of_a_commit(path: Path, backend: str) -> None:
+    """Python closes in the child what the parent's thread had open: a journal that is half written would be undone.
+
+    The native engine leaves nothing behind in a child that could be closed.
+    """
+    code = """
+        store = opened()
+        create(store)
+        log = path + "-journal"
+        if store.rows("journal_mode").wait(30) == [("wal",)]:
+            print(0)
+            sys.exit()
+        reader = subprocess.Popen([sys.executable, "-c", READER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert reader.stdout.readline() == b"reading\\n"
+        ticket = append(store, 1)
+        while not os.path.getsize(log):  # it is written, and waits for the reader to commit
+            pass
+        assert not ticket.done
+        os.register_at_fork(before=lambda: threading.Thread(target=reader.communicate, args=(b"go",)).start())
+        pid = os.fork()
+        if pid == 0:
+            os._exit(1 if os.path.getsize(log) else 0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        assert ticket.wait(30) == 1
+        store.close()
+    """
+    reader = """
+        import sqlite3, sys
+        db = sqlite3.connect(sys.argv[1], isolation_level=None)
+        db.execute("BEGIN")
+        db.execute("SELECT * FROM executions").fetchall()
+        print("reading", flush=True)
+        sys.stdin.read()
+    """
+    code = f"import subprocess\nREADER = {textwrap.dedent(reader)!r}\n" + textwrap.dedent(code)
+    assert output(run_store(code, path, backend)) == "0"
 
 
 def test_a_child_of_a_process_that_has_closed_it_may_open_it(path: Path, kind: str) -> None:

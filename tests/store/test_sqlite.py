@@ -1,5 +1,6 @@
 """What only a store in a file has: its rights, its modes, its one thread, and opening it for reading only."""
 
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from backends import BACKENDS
 from stepwell import Conflict, StoreBusy, StoreError, ValidationError
 from stepwell.errors import StoreReadOnly
-from stepwell.store import NewExecution, files, open_source, open_store, sqlite
+from stepwell.store import NewExecution, files, open_source, open_store, sql, sqlite
 from stepwell.store.sql import FORMAT
 from stepwell.store.sqlite import SqliteSource, SqliteStore
 from stepwell.trouble import journal_mode
@@ -65,6 +66,29 @@ def test_the_modes_are_those_that_lose_nothing(store: SqliteStore) -> None:
     assert number("auto_vacuum") == 2
     assert number("application_id") == 0x53575731
     assert number("user_version") == FORMAT
+
+
+def test_a_connection_defends_itself(
+    source: SqliteSource, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a file brings along: its schema is no place to write to, and a value has an end."""
+    statements = {
+        "loosen": "PRAGMA writable_schema = ON",
+        "change": "UPDATE sqlite_master SET sql = sql",
+        "longest": f"SELECT length(zeroblob({512 * 1024 * 1024}))",
+        "longer": f"SELECT length(zeroblob({512 * 1024 * 1024 + 1}))",
+    }
+    for name, statement in statements.items():
+        monkeypatch.setitem(sql.QUERIES, name, statement)
+    store = source.open("acme")
+    store.rows("loosen").wait(30)
+    if kind == "native" or hasattr(sqlite3.Connection, "setconfig"):  # Python has it from 3.12 on
+        with pytest.raises(StoreError, match="may not be modified"):
+            store.rows("change").wait(30)
+    assert store.rows("longest").wait(30) == [(512 * 1024 * 1024,)]
+    with pytest.raises(StoreError, match="too big"):
+        store.rows("longer").wait(30)
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -178,6 +202,24 @@ def test_the_queue_is_bounded(store: SqliteStore, path: Path, monkeypatch: pytes
     # Those of the same turn are answered before what it writes.
     assert {ticket.wait(30).version for ticket in waiting} <= {1, 2}
     assert store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING).wait(30) == 3
+
+
+def test_the_queue_is_bounded_in_bytes_too(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(store, "exec_1")
+    with held(path):
+        stuck = store.append("exec_1", 1, 1, b"x", records(2, 2, size=900_000), RUNNING)
+        until(lambda: store._engine.waiting == store._engine.waiting_bytes == 0)
+        monkeypatch.setattr(sqlite, "MAX_WAITING_BYTES", 1_000_000)
+        large = [store.append("exec_1", 2, 1, b"y", records(3, 3, size=600_000), RUNNING) for _ in range(2)]
+        for refused in (lambda: store.get("exec_1"), lambda: create(store, "exec_2")):
+            with pytest.raises(StoreBusy, match="2 requests wait"):
+                refused()
+    assert stuck.wait(30) == 2
+    assert [ticket.wait(30) for ticket in large] == [3, 3]
+    until(lambda: store._engine.waiting_bytes == 0)
+    assert create(store, "exec_2") == ("exec_2", True)
 
 
 def test_a_wait_may_have_an_end(store: SqliteStore, path: Path) -> None:

@@ -105,6 +105,28 @@ def test_requests(source: Any, foreign: str, name: str) -> None:
     store.close()
 
 
+def test_what_would_fit_theirs(source: Any, foreign: str) -> None:
+    """An append where another's journal ends, in its epoch, and a step that its execution waits for."""
+    ours, theirs = source.open("acme"), source.open("other-2")
+    known = make(theirs, end=None)
+    seq = known.version + 1
+    theirs.append(known.id, seq - 1, 1, b"o", [(seq, 2**62, "k", b"{}")], ROW, opened=["step_1"]).wait(10)
+    before = theirs.awaited("step_1").wait(10)
+    asked: tuple[Callable[[str, str], Any], ...] = (
+        lambda one, _: ours.append(one, seq, 1, b"x", [(seq + 1, 2**62, "k", b"mine")], ROW),
+        lambda one, step: ours.append(one, seq, 1, b"x", [(seq + 1, 1, "k", b"mine")], ROW, opened=[step]),
+        lambda _, step: ours.awaited(step),
+    )
+    for ask in asked:
+        found = answer(lambda ask=ask: ask(known.id, "step_1").wait(10), known.id)  # type: ignore[misc]
+        none = answer(lambda ask=ask: ask(foreign, "step_2").wait(10), foreign)  # type: ignore[misc]
+        assert found.replace("step_1", "step_2") == none
+        assert found.startswith("NotFound")
+    assert theirs.awaited("step_1").wait(10) == before
+    ours.close()
+    theirs.close()
+
+
 def test_the_same_id_and_key_are_another_execution(source: Any, foreign: str) -> None:
     store = source.open("acme")
     new = NewExecution(foreign, f"{MARK}.f", f"{MARK}-key", None, None, None, None)

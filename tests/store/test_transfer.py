@@ -81,6 +81,21 @@ def test_steps_that_wait_for_an_answer_are_found_where_they_are_moved_to(pair: t
     assert verify(there).findings == []
 
 
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_a_journal_that_was_changed_is_not_exported(tmp_path: Path, engine: str) -> None:
+    """Also where it is not the last record, whose digest the row has."""
+    path = tmp_path / "runs.db"
+    store = SqliteSource(path, backend=engine).open("acme")
+    id = save(store, finished())
+    store.close()
+    other = "CAST(replace(CAST(body AS TEXT), 'step 1', 'step x') AS BLOB)"
+    in_sqlite(path, f"UPDATE journal SET body = {other} WHERE seq = 4")
+    store = SqliteSource(path, backend=engine).open("acme")
+    with pytest.raises(StoreCorrupt, match=f"record 5 of execution {id} is damaged: it does not follow"):
+        exported(store)
+    store.close()
+
+
 def test_some_of_them(pair: tuple[Store, Store]) -> None:
     here, there = pair
     ids = [row.id for row in here.list().wait(10)]

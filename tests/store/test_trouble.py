@@ -1,13 +1,16 @@
 """What happens to a file while it is open ends in a typed error, changes nothing, and passes."""
 
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from stepwell import Conflict, StoreBusy, StoreError
+from stepwell import Conflict, InternalError, StoreBusy, StoreError
+from stepwell.store import Ticket
 from stepwell.store.sqlite import SqliteSource, SqliteStore
 from store.given import RUNNING, create, everything, records
 from store.processes import held, in_sqlite, output, run_store
+from waiting import until
 
 
 def test_another_process_that_holds_the_file(path: Path, kind: str) -> None:
@@ -122,3 +125,42 @@ def test_the_store_is_usable_after_an_outcome_that_cannot_be(store: SqliteStore)
     with pytest.raises(Exception, match=r"."):
         store.rows("no such statement").wait(30)
     assert store.get("exec_1").wait(30).id == "exec_1"
+
+
+def panicking(store: SqliteStore, kind: str, writes: bool) -> Ticket[Any]:
+    """A request that panics in the store's thread; in the pure one it raises what nobody has thought of."""
+
+    def work(_: object) -> NoReturn:
+        raise RuntimeError("asked to")
+
+    ticket = store._ticket()
+    if kind == "native":
+        store._engine._panic(ticket, writes)
+    else:
+        from stepwell._pure.engine import _Request
+
+        store._engine._queue.put(_Request(ticket, work, writes))
+    return ticket  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_panic_in_the_stores_thread_is_one_requests_alone(
+    store: SqliteStore, path: Path, kind: str, writes: bool
+) -> None:
+    for number in range(4):
+        create(store, f"exec_{number}")
+    with held(path):
+        first = store.append("exec_0", 1, 1, b"x", records(2, 2), RUNNING)
+        until(lambda: store._engine.waiting == 0)
+        # These are taken together, when the first is done.
+        before = store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING), store.get("exec_3")
+        broken = panicking(store, kind, writes)
+        after = store.append("exec_2", 1, 1, b"x", records(2, 2), RUNNING), store.get("exec_3")
+    for _ in range(2):
+        with pytest.raises(InternalError, match="defect in stepwell, please report it"):
+            broken.wait(20)
+    assert [first.wait(20), before[0].wait(20), after[0].wait(20)] == [2, 2, 2]
+    assert [before[1].wait(20).id, after[1].wait(20).id] == ["exec_3", "exec_3"]
+    assert store.append("exec_1", 2, 1, b"y", records(3, 3), RUNNING).wait(20) == 3
+    assert everything(store, "exec_1") == records(0, 3)
+    assert in_sqlite(path, "PRAGMA integrity_check") == "[('ok',)]"

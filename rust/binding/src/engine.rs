@@ -135,6 +135,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Panics in the thread: what the test of that needs.
+    fn _panic(&self, ticket: &Bound<'_, Ticket>, writes: bool) {
+        self.ask(ticket.get(), Values::default(), Work::Panic { writes });
+    }
+
     /// Ends the thread behind everything that was asked.
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.engine.stop());

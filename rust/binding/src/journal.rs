@@ -387,8 +387,10 @@ impl Execution {
         self.__copy__(py)
     }
 
-    /// Panics in the core: what the test of that needs.
-    fn _panic(&self, py: Python<'_>) -> PyResult<()> {
-        self.read(py, |_| std::panic::resume_unwind(Box::new("asked to")))
+    /// Panics in the core, with the interpreter lock or without it: what the test of that needs.
+    #[pyo3(signature = (detached = false))]
+    fn _panic(&self, py: Python<'_>, detached: bool) -> PyResult<()> {
+        let panic = |_: &Core| std::panic::resume_unwind(Box::new("asked to"));
+        if detached { self.read_detached(py, panic) } else { self.read(py, panic) }
     }
 }

@@ -1,5 +1,7 @@
 //! What is done with an open connection: requests in, answers out.
 
+use std::panic::resume_unwind;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};
 
@@ -31,6 +33,10 @@ pub enum Work {
     Change {
         power: bool,
         change: Change,
+    },
+    /// A panic, of a request that writes or of one that reads: what the test of that needs.
+    Panic {
+        writes: bool,
     },
 }
 
@@ -99,7 +105,7 @@ pub struct Page {
 
 impl Request {
     pub fn writes(&self) -> bool {
-        matches!(self.work, Work::Change { .. })
+        matches!(self.work, Work::Change { .. } | Work::Panic { writes: true })
     }
 
     pub fn needs_power(&self) -> bool {
@@ -187,6 +193,7 @@ impl<'a> Session<'a> {
                 self.follow(values, number, page)
             }
             Work::Change { .. } => Err(Trouble::about("internal", "a change among reads")),
+            Work::Panic { .. } => resume_unwind(Box::new("asked to")),
         }
     }
 
@@ -263,8 +270,10 @@ impl<'a> Session<'a> {
 
     fn change(&mut self, request: &Request) -> Result<Answer, Trouble> {
         let values = &request.values;
-        let Work::Change { change, .. } = &request.work else {
-            return Err(Trouble::about("internal", "a read among changes"));
+        let change = match &request.work {
+            Work::Change { change, .. } => change,
+            Work::Panic { .. } => resume_unwind(Box::new("asked to")),
+            _ => return Err(Trouble::about("internal", "a read among changes")),
         };
         let Some((guards, then, otherwise)) = change.split() else {
             return Err(Trouble::about("internal", "a change that is not whole"));
