@@ -13,6 +13,7 @@ import pytest
 
 from backends import BACKENDS
 from examples.processes import EXAMPLES, Example
+from loops import LOOPS
 from waiting import until
 
 DOCUMENT = {"document": "three short words"}
@@ -21,12 +22,12 @@ DOCUMENT = {"document": "three short words"}
 class Service(Example):
     """The server, and requests to it."""
 
-    def __init__(self, folder: Path, backend: str) -> None:
+    def __init__(self, folder: Path, backend: str, loop: str) -> None:
         self.log = folder / "log"
         self.log.touch()
         super().__init__("service", folder, backend, SERVICE_LOG=str(self.log))
         self.command = [sys.executable, "-W", "error", "-m", "uvicorn", "--app-dir", str(EXAMPLES)]
-        self.command += ["service:app", "--port", "0", "--no-access-log"]
+        self.command += ["service:app", "--port", "0", "--no-access-log", "--loop", loop]
         self.up()
 
     def up(self) -> None:
@@ -63,9 +64,9 @@ class Service(Example):
         return [line.split()[0] for line in self.log.read_text().splitlines()]
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[(backend, loop) for backend in BACKENDS for loop in LOOPS], ids="-".join)
 def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    running = Service(tmp_path, request.param)
+    running = Service(tmp_path, *request.param)
     yield running
     running.close()
 
@@ -148,4 +149,4 @@ def test_it_ends_when_it_is_asked_to(service: Service) -> None:
 def test_a_store_that_cannot_be_opened_is_said_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "runs.db").mkdir()
     with pytest.raises(AssertionError, match="Application startup failed"):
-        Service(tmp_path, BACKENDS[0])
+        Service(tmp_path, BACKENDS[0], LOOPS[0])

@@ -9,6 +9,7 @@ from .. import errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState, WaitReason
 from ..store import Delivery, ExecutionRow
 from . import children, commands
+from .stopping import seen
 from .taking import LEASE_S, sleeps
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Watching:
         self._changed: WeakValueDictionary[str, asyncio.Future[None]] = WeakValueDictionary()
         self._poked = asyncio.Event()
         self._place = 0
+        # Something came while they were leaving, or while nobody ran them: nobody has seen it.
         self._left: list[str] = []
         self._later: set[str] = set()
         self._seen: dict[str, int] = {}
@@ -128,7 +130,7 @@ class Watching:
         while True:
             self._poked.clear()
             try:
-                await self._look()
+                await self._look_and_hear()
             except errors.KernelClosed:
                 return
             except Exception as error:  # noqa: BLE001 - a store in trouble is asked again
@@ -143,12 +145,29 @@ class Watching:
             finally:
                 alarm.cancel()
 
+    async def _look_and_hear(self) -> None:
+        """Looks. Where there is much to be taken up that lasts, and what runs is told meanwhile what is asked of it."""
+        look = self._kernel.spawn(self._look())
+        look.add_done_callback(seen)
+        try:
+            while not (await asyncio.wait([look], timeout=LOOK_BUSY_S))[0]:
+                await self._hear()
+        except BaseException:
+            look.cancel()
+            raise
+        look.result()
+
     async def _look(self) -> None:
         now = self._loop.time()
-        # What came while an execution was leaving was seen by nobody.
-        left, self._left = self._left, []
-        await self._attend_all(left)
-        await self._arrived()
+        await self._hear()
+        left, self._left = [*dict.fromkeys(self._left)], []
+        try:
+            await self._attend_all(left)
+        except errors.StoreCorrupt:
+            raise
+        except BaseException:
+            self._left += left
+            raise
         await self._due()
         if now >= self._search_at:
             self._search_at = now + SEARCH_S
@@ -167,20 +186,19 @@ class Watching:
 
     # --- what is to be done ---------------------------------------------------------------------------------------
 
-    async def _arrived(self) -> None:
+    async def _hear(self) -> None:
+        """Tells what runs here that something was delivered to it; the others are attended to by the next look."""
         kernel = self._kernel
         while True:
             page = await kernel.store.arrivals(self._place, _BATCH)
-            strangers: list[str] = []
             for id in dict.fromkeys(id for _, id in page):
                 run = kernel.running(id)
                 if run is not None:
                     run.waits.look()
                 elif self._is_ours(id):
-                    strangers.append(id)
-            await self._attend_all(strangers)
+                    self._left.append(id)
             if page:
-                self._place = page[-1][0]
+                self._place = max(self._place, page[-1][0])
             if len(page) < _BATCH:
                 return
 
