@@ -61,6 +61,10 @@ class Run(Threaded):
         self.over = False
         self.held = False
         self.overrules_pauses = False
+        self.passes_on = (
+            False  # what comes is for the execution that this one goes on as: no wait takes a signal
+        )
+        self.hears_nothing = False  # it is about to end so: nobody cancels or pauses it any more
         self.stop: stopping.Stop | None = None
         self.attempts: dict[str, Call] = {}
         self.patches: dict[str, bool] = {}
@@ -81,6 +85,7 @@ class Run(Threaded):
         self._recorded_tasks: dict[str, int] | None = None
         if self.replayed:
             diverging.index(self)
+            self.passes_on = renewing.PLACE in self.recorded
 
     # --- beginning and ending -------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import errors
@@ -46,11 +46,17 @@ class Taking:
         execution: Execution,
         context: contextvars.Context,
         wake_at: int | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> tuple[str, Run | None]:
-        """Stores a new execution and begins it, unless there is one with its key, which is then gone on with."""
+        """Stores a new execution and begins it, unless there is one with its key, which is then gone on with.
+
+        `first` is given where it takes the place of one that is about to end, and so is none more. It is done in
+        between, and may put something into the inbox.
+        """
         kernel, key, records = self._kernel, execution.key, execution.drain()
         if key is None or await kernel.store.find(blueprint.name, key) is None:
-            kernel.check_concurrent()
+            if first is None:
+                kernel.check_concurrent()
             parent = execution.parent
             new = NewExecution(
                 execution.id,
@@ -69,7 +75,10 @@ class Taking:
                 if wake_at is not None:
                     kernel.watching.own(known)
                     return known, None
-                return known, kernel.begin(Run(kernel, blueprint, execution, 1, execution.version), context)
+                run = Run(kernel, blueprint, execution, 1, execution.version)
+                if first is not None:
+                    await self._do_first(run, first)
+                return known, kernel.begin(run, context)
         found = await kernel.store.find(blueprint.name, key or "")
         if found is None:
             raise errors.InternalError("defect in stepwell, please report it: a key was taken and is gone")
@@ -80,6 +89,17 @@ class Taking:
                 "arguments: give the same ones, or another key"
             )
         return found.id, await self.go_on(found)
+
+    async def _do_first(self, run: Run, first: Callable[[], Awaitable[None]]) -> None:
+        id = run.execution.id
+        # It has an owner, and does not run: nobody here is to take that for one that was left.
+        done = self._altering[id] = asyncio.get_running_loop().create_future()
+        try:
+            await first()
+            await run.waits.fetch()
+        finally:
+            del self._altering[id]
+            done.set_result(None)
 
     async def go_on(self, row: ExecutionRow) -> Run | None:
         """The run of an execution, which is taken up where it can be gone on with and nobody runs it."""
@@ -103,14 +123,20 @@ class Taking:
         given: Any,
         key: str | None,
         link: ParentLink,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> str:
-        """Makes the child with this id, or finds it, and begins it or goes on with it. Returns the id it has."""
+        """Makes the child with this id, or finds it, and begins it or goes on with it. Returns the id it has.
+
+        `first` is done before that, when it is there.
+        """
         kernel = self._kernel
         try:
             row: ExecutionRow | None = await renewing.last_of(kernel, id)
         except errors.NotFound:
             row = None
         if row is not None:
+            if first is not None:
+                await first()
             await self.go_on_with_child(row)
             return id
         execution = Execution(
@@ -124,7 +150,7 @@ class Taking:
             clock=kernel.given_clock,
         )
         execution.start()
-        found, _ = await self.start(blueprint, execution, kernel.bare_context())
+        found, _ = await self.start(blueprint, execution, kernel.bare_context(), first=first)
         return found
 
     async def go_on_with_child(self, row: ExecutionRow) -> None:
@@ -219,6 +245,8 @@ class Taking:
         if resumed:  # somebody wants it: claims that came to nothing are counted anew
             run.journal.progress = True
             await run.journal.durable()
+        if run.passes_on:
+            run.passes_on = await renewing.is_begun(run)
         run.overrules_pauses = resume  # those that were asked for before it was resumed
         await run.waits.fetch()
         run.overrules_pauses = False

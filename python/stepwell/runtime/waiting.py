@@ -210,7 +210,8 @@ class Waits:
                 return
             self._place = max(self._place, delivery.place)
             if delivery.kind in ("cancel", "pause"):
-                run.asked(delivery)
+                if not run.hears_nothing:
+                    run.asked(delivery)
                 continue
             wait = next((wait for wait in self.open.values() if wait.wants(delivery)), None)
             if wait is None:

@@ -127,7 +127,8 @@ class SignalWait(Wait):
         self._asking: asyncio.Task[None] | None = None
 
     def wants(self, delivery: Delivery) -> bool:
-        return not self.over and delivery.kind == "signal" and delivery.name == self.name
+        is_ours = not self.over and not self.run.passes_on
+        return is_ours and delivery.kind == "signal" and delivery.name == self.name
 
     def take(self, delivery: Delivery) -> None:
         run, payload = self.run, encoding.decode(delivery.body)
