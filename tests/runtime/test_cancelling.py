@@ -452,3 +452,29 @@ def _life(source: MemorySource, writes: int, work: Any) -> str | None:
     except stepwell.ExecutionError as error:
         return str(error.code)
     return None if done is None else "returned"
+
+
+@blueprint(name="cancelling.changes its mind")
+async def changes_its_mind() -> bool:
+    task = asyncio.create_task(stepwell.child(sleeper))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    return task.cancelled()
+
+
+@blueprint(name="cancelling.sleeper")
+async def sleeper() -> None:
+    await stepwell.sleep("1h")
+
+
+def test_a_child_that_is_cancelled_before_it_is_made_is_not_made(anywhere: StoreSource) -> None:
+    async def main() -> None:
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            handle = await kernel.start(changes_its_mind)
+            assert await handle.result(timeout="20s") is True
+            assert await kernel.list(blueprint="cancelling.sleeper") == []
+            (step,) = (await handle.execution()).steps.values()
+            assert (step.state, step.reason) == ("cancelled", "cancelled by its blueprint")
+
+    asyncio.run(main())

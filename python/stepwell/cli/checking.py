@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 
 from .. import errors
@@ -94,7 +95,8 @@ def _check(
                 continue
             checked, seen = checked + 1, seen + row.version + 1
             try:
-                rehearse(records.load(store, row), blueprint)
+                order = partial(records.endings, store, row)
+                rehearse(records.load(store, row), blueprint, ended=order)
             except _PROBLEMS as error:
                 broken.append(Broken(row, error))
             progress(checked, seen)

@@ -80,12 +80,19 @@ class Wait:
             run.journal.taken.extend(taken)
             run.open.pop(self.step.id, None)
         # As durable as waits are, whatever is said of steps: what came from outside must not come differently again.
-        written = run.journal.durable()
-        written.add_done_callback(lambda done: None if done.cancelled() else self._tell())
+        if self.future.done():  # nobody waits for it any more
+            _ = run.journal.durable()
+        else:
+            # Who waits is told by the journal itself, and so in the order of the records.
+            run.journal.durable(self.future).add_done_callback(self._told)
 
     def _tell(self) -> None:
         if not self.future.done():
             self.future.set_result(None)
+            self.run.waits.idle_soon()
+
+    def _told(self, future: "asyncio.Future[Any]") -> None:
+        if not future.cancelled():
             self.run.waits.idle_soon()  # others may go on waiting
 
 
