@@ -191,12 +191,13 @@ def test_a_wish_that_the_first_one_did_not_hear_is_the_new_ones(place: StoreSour
     async def main() -> None:
         say = said("cancel", "cancel", "", {"reason": "enough"})
         source = LastMoment(place, say if when == "just before the end" else lambda *_: None)
-        async with opened(cast("StoreSource", source)) as kernel:
+        clock = ManualClock()
+        async with opened(cast("StoreSource", source), clock) as kernel:
             handle = await kernel.start(hears, [], at="1m")
             await handle.signal("word", 1)
             if when == "before it is heard":
                 await kernel.store.deliver(handle.id, "cancel", "cancel", "", b'{"reason":"enough"}', 0)
-            await kernel.resume(handle.id)
+            clock.advance("1m")
             with pytest.raises(ExecutionError, match="enough"):
                 await handle.result()
 

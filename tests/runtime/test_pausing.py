@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 import stepwell
 from runtime.common import calls
 from runtime.stops import endless, error_of, in_kernel, in_state, note, steps_of, until
@@ -147,19 +149,59 @@ def test_paused_executions_stay_so_in_the_next_life(anywhere: StoreSource) -> No
     in_kernel(anywhere, end)
 
 
-def test_a_pause_before_the_start_ends_with_the_resume_after_it(anywhere: StoreSource) -> None:
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("executes", [False, True])
+def test_a_resume_before_the_start_starts_nothing_early(
+    anywhere: StoreSource, paused: bool, executes: bool
+) -> None:
+    """A wish to pause ends with it."""
+
     @blueprint(name="paused before its start")
     async def work() -> str:
         return str(await note("done"))
 
+    clock = ManualClock()
+
     async def main(kernel: Kernel) -> None:
         handle = await kernel.start(work, at="1h")
-        assert await handle.pause()
-        await handle.resume()
+        before = await kernel.store.get(handle.id)
+        async with Kernel(anywhere, tenant="acme", execute=executes, clock=clock) as other:
+            for _ in range(2):
+                if paused:
+                    assert await handle.pause()
+                await (await other.get(handle.id)).resume()
+            await other.recovered()
+        await kernel.recovered()
+        assert await kernel.store.get(handle.id) == before
+        clock.advance("59m")
+        await kernel.recovered()
+        assert await kernel.store.get(handle.id) == before
+        clock.advance("1m")
         assert await handle.result(timeout=30) == "done"
         assert await kernel.store.inbox(handle.id, 0, 10) == []
 
-    in_kernel(anywhere, main, clock=ManualClock())
+    in_kernel(anywhere, main, clock=clock)
+
+
+def test_a_pause_after_that_holds(anywhere: StoreSource) -> None:
+    @blueprint(name="paused again before its start")
+    async def work() -> str:
+        return str(await note("done"))
+
+    clock = ManualClock()
+
+    async def main(kernel: Kernel) -> None:
+        handle = await kernel.start(work, at="1h")
+        await handle.pause()
+        await handle.resume()
+        await handle.pause("after all")
+        clock.advance("1h")
+        await in_state(kernel, handle.id, "paused")
+        assert (await handle.execution()).reason == "after all"
+        await handle.resume()
+        assert await handle.result(timeout=30) == "done"
+
+    in_kernel(anywhere, main, clock=clock)
 
 
 # --- deadlines ----------------------------------------------------------------------------------------------------

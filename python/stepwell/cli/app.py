@@ -4,9 +4,10 @@ import sys
 from typing import Annotated, Any
 
 from .. import errors
-from .._spec import EXECUTION_TERMINAL
+from .._spec import EXECUTION_TERMINAL, ExecutionState
 from ..failures import ExecutionError
 from ..runtime import Handle, Kernel
+from ..store import ExecutionRow
 from . import checking, keeping, loading, reading, telling, view
 from .command import (
     Argument,
@@ -122,10 +123,16 @@ def resume(
     coroutine(work)
 
 
+def _may_go_on(kernel: Kernel, row: ExecutionRow) -> bool:
+    """Whether it has not ended, and is none that is to start later."""
+    later = row.state == ExecutionState.CREATED and (row.wake_at_ns or 0) > kernel.clock.now_ns()
+    return row.state not in EXECUTION_TERMINAL and not later
+
+
 async def _unfinished(kernel: Kernel, names: set[str]) -> list[str]:
     found: list[str] = []
     after = None
     while rows := await kernel.list(after=after, limit=1000):
-        found += [row.id for row in rows if row.state not in EXECUTION_TERMINAL and row.blueprint in names]
+        found += [row.id for row in rows if row.blueprint in names and _may_go_on(kernel, row)]
         after = rows[-1].id
     return sorted(found)

@@ -12,7 +12,7 @@ from ..failures import ExecutionError, as_error
 from ..store import Delivery, ExecutionRow
 from . import children, diverging, renewing
 from .core import Execution, Step
-from .delivering import put
+from .delivering import put, unheard
 from .stopping import IN_DOUBT, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -187,6 +187,13 @@ async def resume(kernel: "Kernel", row: ExecutionRow) -> None:
         errors.terminal_execution(row.state, "resume")
     if row.state == ExecutionState.PAUSED:
         await kernel.taking.alter(row, change)
+
+
+async def unpause(kernel: "Kernel", row: ExecutionRow) -> None:
+    """Takes back that an execution is to be paused which has not started yet: that can only be when it does."""
+    asked = [each for each in await unheard(kernel, row.id) if each.kind == "pause"]
+    if asked:
+        await put(kernel, row.id, _delivery(f"resume {asked[-1].id}", "resume", "", b"null"))
 
 
 async def accept(kernel: "Kernel", row: ExecutionRow) -> None:

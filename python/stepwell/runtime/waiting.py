@@ -27,6 +27,7 @@ LINGER_S: Final = 1.0
 AGAIN_S: Final = 1.0
 """Seconds after which a store in trouble is asked again."""
 _TURNS: Final = 4
+_PAGE: Final = 1000
 
 
 class Wait:
@@ -203,15 +204,16 @@ class Waits:
     async def fetch(self) -> None:
         """Reads what was delivered since the last time, and hands it to whoever waits for it."""
         run = self._run
-        while page := await run.kernel.store.inbox(run.execution.id, self._place, 100):
+        while page := await run.kernel.store.inbox(run.execution.id, self._place, _PAGE):
             # What comes while the execution is being left is seen by whoever takes it up.
             self.receive([delivery for delivery in page if delivery.place > self._place])
-            if len(page) < 100 or run.left is not None or run.over:
+            if len(page) < _PAGE or run.left is not None or run.over:
                 return
 
     def receive(self, deliveries: Iterable[Delivery]) -> None:
         """Hands deliveries to whoever waits for them; the others are kept."""
         run = self._run
+        deliveries = unpaused(run, deliveries)
         for delivery in deliveries:
             if run.left is not None or run.over:
                 return
@@ -293,6 +295,17 @@ class Waits:
         execution.wait(self.reason())
         run.journal.progress = True
         run.journal.durable().add_done_callback(self._leave_memory)
+
+
+def unpaused(run: "Run", deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Without wishes to pause that were taken back before the execution began, and what took them back."""
+    found = list(deliveries)
+    last = max((each.place for each in found if each.kind == "resume"), default=0)
+    if not last:
+        return found
+    over = [each for each in found if each.kind in ("pause", "resume") and each.place <= last]
+    run.journal.taken.extend(each.id for each in over)
+    return [each for each in found if each not in over]
 
 
 def check_reason(reason: object) -> WaitReason:
