@@ -318,6 +318,8 @@ class Taking:
 
     async def _alter(self, row: ExecutionRow, change: Callable[[Execution], list[str]]) -> None:
         row = await self._kernel.row_of(row.id)
+        if row.state in EXECUTION_TERMINAL:  # somebody else was first
+            raise errors.Conflict(f"execution {row.id} has ended ({row.state}); nothing was changed")
         epoch = await self.claim(row)
         execution = await self.load(row.id)
         stored = execution.version
