@@ -1,6 +1,7 @@
 """What the tests of stopping, mending and taking over share."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -26,6 +27,26 @@ async def note(value: Any) -> Any:
     return value
 
 
+def held_step() -> tuple[Any, threading.Event, threading.Event]:
+    """A `def` step that returns "kept", whether it was entered, and what lets it go on."""
+    entered, go = threading.Event(), threading.Event()
+
+    @step
+    def slow() -> str:
+        entered.set()
+        assert go.wait(30)
+        return "kept"
+
+    return slow, entered, go
+
+
+async def begun(kernel: Kernel, work: Any) -> Handle[Any]:
+    """Starts a blueprint, and returns its handle when a step of it has been called."""
+    handle: Handle[Any] = await kernel.start(work)
+    await until(lambda: calls)
+    return handle
+
+
 async def until(condition: Callable[[], Any] | Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """The condition's first true value."""
     async with asyncio.timeout(30):
@@ -46,6 +67,16 @@ async def in_state(kernel: Kernel, known: str, *states: str) -> Any:
         return row if row.state in states and row.owner is None else None
 
     return await until(look)
+
+
+async def is_in(kernel: Kernel, known: str, state: str) -> bool:
+    """Whether an execution is in this state."""
+    return bool((await kernel.store.get(known)).state == state)
+
+
+def code_of(error: ExecutionError) -> tuple[str, str]:
+    """Its category and code."""
+    return str(error.category), str(error.code)
 
 
 async def error_of(handle: Handle[Any]) -> ExecutionError:

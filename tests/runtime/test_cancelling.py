@@ -9,7 +9,18 @@ import pytest
 import stepwell
 from runtime.common import calls
 from runtime.dying import run_until_death
-from runtime.stops import endless, error_of, in_kernel, in_state, note, steps_of, until
+from runtime.stops import (
+    begun,
+    code_of,
+    endless,
+    error_of,
+    in_kernel,
+    in_state,
+    is_in,
+    note,
+    steps_of,
+    until,
+)
 from stepwell import Kernel, ManualClock, blocking, blueprint, run_step, step
 from stepwell.runtime import current_step, places
 from stepwell.store import StoreSource
@@ -17,10 +28,6 @@ from stepwell.store.memory import MemorySource
 from stepwell.testing import crash_everywhere
 
 CANCELLED = ("tool", "cancelled")
-
-
-def pair(error: Any) -> tuple[str, str]:
-    return str(error.category), str(error.code)
 
 
 def test_a_running_step_is_cancelled_and_the_code_cleans_up(anywhere: StoreSource) -> None:
@@ -32,16 +39,15 @@ def test_a_running_step_is_cancelled_and_the_code_cleans_up(anywhere: StoreSourc
             await note("cleanup")
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         assert await handle.cancel("no more")
         error = await error_of(handle)
-        assert (pair(error), error.message) == (CANCELLED, "no more")
+        assert (code_of(error), error.message) == (CANCELLED, "no more")
         execution = await handle.execution()
         assert (str(execution.state), execution.reason) == ("cancelled", "no more")
         assert await steps_of(handle) == [("endless", "cancelled"), ("note", "completed")]
         assert not await handle.cancel(), "it has ended"
-        assert pair(await error_of(await kernel.get(handle.id))) == CANCELLED
+        assert code_of(await error_of(await kernel.get(handle.id))) == CANCELLED
 
     in_kernel(anywhere, main)
     assert calls == ["endless", "endless ended", "cleanup"]
@@ -53,8 +59,7 @@ def test_another_kernel_asks(anywhere: StoreSource) -> None:
         await endless()
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         async with Kernel(anywhere, tenant="acme", execute=False) as other:
             far = await other.get(handle.id)
             asked = asyncio.get_running_loop().time()
@@ -80,8 +85,7 @@ def test_cancelled_twice_is_cancelled_once(anywhere: StoreSource) -> None:
 
     async def main(kernel: Kernel) -> None:
         gate.append(asyncio.Event())
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         await handle.cancel("first")
         await until(lambda: "cleanup" in calls)
         assert await handle.cancel("second")
@@ -109,10 +113,9 @@ def test_a_step_that_ends_anyway_keeps_its_result(anywhere: StoreSource) -> None
         await note("never")
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         await handle.cancel()
-        assert pair(await error_of(handle)) == CANCELLED
+        assert code_of(await error_of(handle)) == CANCELLED
         assert await steps_of(handle) == [("stubborn", "completed")]
         (found,) = (await handle.execution()).steps.values()
         assert found.output == "done all the same"
@@ -158,7 +161,7 @@ def test_def_steps_end_where_they_check(anywhere: StoreSource) -> None:
             handle = await kernel.start(which)
             await until(entered.is_set)
             await handle.cancel()
-            assert pair(await error_of(handle)) == CANCELLED
+            assert code_of(await error_of(handle)) == CANCELLED
             assert await steps_of(handle) == [("long", "cancelled"), ("cleanup", "completed")]
             assert calls == ["cleanup"]
 
@@ -195,7 +198,7 @@ def test_a_def_blueprint_is_cancelled_where_it_calls(source: MemorySource) -> No
             assert run is not None
             await until(lambda run=run: run.stop is not None and run.stop.heard)
             go.set()
-            assert pair(await error_of(handle)) == CANCELLED
+            assert code_of(await error_of(handle)) == CANCELLED
             assert calls == [1, "cleanup"]
 
     in_kernel(source, main)
@@ -211,16 +214,12 @@ def test_a_def_blueprint_that_waits_is_cancelled(anywhere: StoreSource) -> None:
 
     async def main(kernel: Kernel) -> None:
         handle = await kernel.start(work)
-        await until(lambda: _is(kernel, handle.id, "waiting"))
+        await until(lambda: is_in(kernel, handle.id, "waiting"))
         await handle.cancel()
-        assert pair(await error_of(handle)) == CANCELLED
+        assert code_of(await error_of(handle)) == CANCELLED
         assert calls == ["cleanup"]
 
     in_kernel(anywhere, main)
-
-
-async def _is(kernel: Kernel, known: str, state: str) -> bool:
-    return bool((await kernel.store.get(known)).state == state)
 
 
 def test_code_that_swallows_it_goes_on(anywhere: StoreSource) -> None:
@@ -236,10 +235,9 @@ def test_code_that_swallows_it_goes_on(anywhere: StoreSource) -> None:
     clock = ManualClock()
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         await handle.cancel()
-        await until(lambda: _is(kernel, handle.id, "waiting"))
+        await until(lambda: is_in(kernel, handle.id, "waiting"))
         clock.advance("1h")
         assert await handle.result(timeout=30) == "in spite of it"
 
@@ -255,8 +253,7 @@ def test_a_cleanup_that_fails_is_a_failure(source: MemorySource) -> None:
             raise LookupError("no way to clean up")
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         await handle.cancel()
         assert (await error_of(handle)).message == "no way to clean up"
         assert (await handle.execution()).state == "failed"
@@ -281,7 +278,7 @@ def test_branches_and_tasks_are_reached(anywhere: StoreSource) -> None:
         handle = await kernel.start(work)
         await until(lambda: len(calls) == 3)
         await handle.cancel()
-        assert pair(await error_of(handle)) == CANCELLED
+        assert code_of(await error_of(handle)) == CANCELLED
         states = {state for _, state in await steps_of(handle)}
         assert states <= {"cancelled", "completed"}
 
@@ -314,7 +311,7 @@ def test_who_waits_outside_memory_is_taken_up_to_clean_up(anywhere: StoreSource)
 
     async def end(kernel: Kernel) -> None:
         error = await error_of(await kernel.get(known))
-        assert (pair(error), error.message) == (CANCELLED, "asked by one who runs nothing")
+        assert (code_of(error), error.message) == (CANCELLED, "asked by one who runs nothing")
 
     in_kernel(anywhere, end)
     assert calls == ["cleanup"]
@@ -335,8 +332,7 @@ def test_what_is_paused_or_has_not_begun_is_cancelled_as_it_stands(
 
     async def begin(kernel: Kernel) -> list[str]:
         later = await kernel.start(work, at="1h")
-        paused = await kernel.start(work)
-        await until(lambda: calls)
+        paused = await begun(kernel, work)
         await paused.pause("hold on")
         await in_state(kernel, paused.id, "paused")
         return [later.id, paused.id]

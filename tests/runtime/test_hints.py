@@ -21,7 +21,7 @@ def test_arguments_are_restored_by_the_signature() -> None:
     )
     assert args == (Decimal("1.0"), DAY, Tree(Decimal(2)))
     assert kwargs == {"c": {1}, "d": "x", "e": DAY}
-    written = values.plain_arguments(shapes.takes, args, kwargs)
+    written = values.hints(shapes.takes).plain(args, kwargs)
     assert values.arguments(shapes.takes, *encoding.decode(encoding.encode(list(written)))) == (args, kwargs)
     assert values.arguments(shapes.takes, ["1"], {"b": "2024-02-29"}) == ((Decimal(1),), {"b": DAY})
 

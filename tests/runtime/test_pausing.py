@@ -1,11 +1,23 @@
 """Pausing and deadlines."""
 
 import asyncio
-import threading
+
+import pytest
 
 import stepwell
 from runtime.common import calls
-from runtime.stops import endless, error_of, in_kernel, in_state, note, steps_of, until
+from runtime.stops import (
+    begun,
+    code_of,
+    endless,
+    error_of,
+    held_step,
+    in_kernel,
+    in_state,
+    note,
+    steps_of,
+    until,
+)
 from stepwell import Kernel, ManualClock, ResourceLimits, TenantContext, blueprint, run_step, step
 from stepwell.store import StoreSource
 
@@ -25,8 +37,7 @@ def test_a_pause_interrupts_and_resume_goes_on(anywhere: StoreSource) -> None:
         return str(await once_more())
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         assert await handle.pause("hold on")
         execution = await handle.execution()
         assert (str(execution.state), execution.reason) == ("paused", "hold on")
@@ -42,13 +53,7 @@ def test_a_pause_interrupts_and_resume_goes_on(anywhere: StoreSource) -> None:
 
 
 def test_a_def_step_ends_before_what_it_belongs_to_is_left(anywhere: StoreSource) -> None:
-    entered, go = threading.Event(), threading.Event()
-
-    @step
-    def slow() -> str:
-        entered.set()
-        assert go.wait(30)
-        return "kept"
+    slow, entered, go = held_step()
 
     @blueprint(name="slow")
     async def work() -> str:
@@ -72,12 +77,7 @@ def test_a_def_step_ends_before_what_it_belongs_to_is_left(anywhere: StoreSource
 
 
 def test_cancelled_while_a_paused_def_step_runs(anywhere: StoreSource) -> None:
-    entered, go = threading.Event(), threading.Event()
-
-    @step
-    def slow() -> None:
-        entered.set()
-        assert go.wait(30)
+    slow, entered, go = held_step()
 
     @blueprint(name="slow and cancelled")
     async def work() -> None:
@@ -133,8 +133,7 @@ def test_paused_executions_stay_so_in_the_next_life(anywhere: StoreSource) -> No
         return await endless() if not calls else "went on"
 
     async def begin(kernel: Kernel) -> str:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         await handle.pause()
         return handle.id
 
@@ -147,26 +146,62 @@ def test_paused_executions_stay_so_in_the_next_life(anywhere: StoreSource) -> No
     in_kernel(anywhere, end)
 
 
-def test_a_pause_before_the_start_ends_with_the_resume_after_it(anywhere: StoreSource) -> None:
+@pytest.mark.parametrize("paused", [False, True])
+@pytest.mark.parametrize("executes", [False, True])
+def test_a_resume_before_the_start_starts_nothing_early(
+    anywhere: StoreSource, paused: bool, executes: bool
+) -> None:
+    """A wish to pause ends with it."""
+
     @blueprint(name="paused before its start")
     async def work() -> str:
         return str(await note("done"))
 
+    clock = ManualClock()
+
     async def main(kernel: Kernel) -> None:
         handle = await kernel.start(work, at="1h")
-        assert await handle.pause()
-        await handle.resume()
+        before = await kernel.store.get(handle.id)
+        async with Kernel(anywhere, tenant="acme", execute=executes, clock=clock) as other:
+            for _ in range(2):
+                if paused:
+                    assert await handle.pause()
+                await (await other.get(handle.id)).resume()
+            await other.recovered()
+        await kernel.recovered()
+        assert await kernel.store.get(handle.id) == before
+        clock.advance("59m")
+        await kernel.recovered()
+        assert await kernel.store.get(handle.id) == before
+        clock.advance("1m")
         assert await handle.result(timeout=30) == "done"
         assert await kernel.store.inbox(handle.id, 0, 10) == []
 
-    in_kernel(anywhere, main, clock=ManualClock())
+    in_kernel(anywhere, main, clock=clock)
+
+
+def test_a_pause_after_that_holds(anywhere: StoreSource) -> None:
+    @blueprint(name="paused again before its start")
+    async def work() -> str:
+        return str(await note("done"))
+
+    clock = ManualClock()
+
+    async def main(kernel: Kernel) -> None:
+        handle = await kernel.start(work, at="1h")
+        await handle.pause()
+        await handle.resume()
+        await handle.pause("after all")
+        clock.advance("1h")
+        await in_state(kernel, handle.id, "paused")
+        assert (await handle.execution()).reason == "after all"
+        await handle.resume()
+        assert await handle.result(timeout=30) == "done"
+
+    in_kernel(anywhere, main, clock=clock)
 
 
 # --- deadlines ----------------------------------------------------------------------------------------------------
-
-
-def quota(error: stepwell.ExecutionError) -> tuple[str, str]:
-    return str(error.category), str(error.code)
 
 
 def test_a_deadline_stops_what_runs(anywhere: StoreSource) -> None:
@@ -180,12 +215,11 @@ def test_a_deadline_stops_what_runs(anywhere: StoreSource) -> None:
             await note("cleanup")
 
     async def main(kernel: Kernel) -> None:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         clock.advance("59m59s")
         assert (await kernel.store.get(handle.id)).state == "running"
         clock.advance("1s")
-        assert quota(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
+        assert code_of(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
         assert (await handle.execution()).state == "failed"
         assert await steps_of(handle) == [("endless", "cancelled"), ("note", "completed")]
 
@@ -207,8 +241,7 @@ def test_the_cleanup_after_a_deadline_may_run_steps_however_late_it_is(anywhere:
             await note("two")
 
     async def begin(kernel: Kernel) -> str:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         clock.advance("2h")
         await until(lambda: "one" in calls)
         return handle.id
@@ -218,7 +251,7 @@ def test_the_cleanup_after_a_deadline_may_run_steps_however_late_it_is(anywhere:
 
     async def end(kernel: Kernel) -> None:
         handle = await kernel.get(known)
-        assert quota(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
+        assert code_of(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
         assert [state for _, state in await steps_of(handle)] == ["cancelled", "completed", "completed"]
 
     in_kernel(anywhere, end, clock=clock, limits=HOUR)
@@ -246,7 +279,7 @@ def test_a_tenant_is_warned_of_a_deadline_once(anywhere: StoreSource) -> None:
             clock.advance("1s")
             await until(lambda: warned)
             clock.advance("1h")
-            assert quota(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
+            assert code_of(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
 
     asyncio.run(main())
     assert warned == [("max_wall_time_ms", 2_880_000, 3_600_000)]
@@ -267,7 +300,7 @@ def test_a_deadline_is_kept_outside_memory(anywhere: StoreSource) -> None:
         handle = await kernel.start(work)
         await in_state(kernel, handle.id, "waiting")
         clock.advance("1h")
-        assert quota(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
+        assert code_of(await error_of(handle)) == ("quota_exceeded", "max_wall_time_ms")
 
     in_kernel(anywhere, main, clock=clock, limits=HOUR)
     assert calls == ["cleanup"]
@@ -288,8 +321,7 @@ def test_a_deadline_that_passed_is_kept_by_a_kernel_without_limits(anywhere: Sto
             await note("two")
 
     async def begin(kernel: Kernel) -> str:
-        handle = await kernel.start(work)
-        await until(lambda: calls)
+        handle = await begun(kernel, work)
         clock.advance("1h")
         await until(lambda: "one" in calls)
         return handle.id
@@ -298,7 +330,7 @@ def test_a_deadline_that_passed_is_kept_by_a_kernel_without_limits(anywhere: Sto
     hold.clear()
 
     async def end(kernel: Kernel) -> None:
-        assert quota(await error_of(await kernel.get(known))) == ("quota_exceeded", "max_wall_time_ms")
+        assert code_of(await error_of(await kernel.get(known))) == ("quota_exceeded", "max_wall_time_ms")
 
     in_kernel(anywhere, end, clock=clock)
     assert calls in (
@@ -315,7 +347,7 @@ def test_other_limits(anywhere: StoreSource) -> None:
 
     async def main(kernel: Kernel) -> None:
         handle = await kernel.start(work)
-        assert quota(await error_of(handle)) == ("quota_exceeded", "max_steps")
+        assert code_of(await error_of(handle)) == ("quota_exceeded", "max_steps")
 
     in_kernel(anywhere, main, limits=ResourceLimits(max_steps=3))
     assert calls == [0, 1, 2]

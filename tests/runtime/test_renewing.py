@@ -1,6 +1,9 @@
 """Executions that go on as new ones: who waits for their end, and who has something to say to them."""
 
 import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +12,9 @@ import stepwell
 from runtime.asleep import left, opened, place
 from runtime.common import echo
 from runtime.lives import Lives, killed_everywhere
-from stepwell import ExecutionError, Kernel, ManualClock, blocking, blueprint
+from stepwell import ExecutionError, Kernel, ManualClock, StoreCorrupt, blocking, blueprint, journal
 from stepwell.store import StoreSource
+from stepwell.store.sqlite import SqliteSource
 
 __all__ = ["place"]
 
@@ -164,5 +168,49 @@ def test_going_on_with_a_codec_and_a_type(anywhere: StoreSource) -> None:
         async with Kernel(anywhere, tenant="acme", codec=Turned()) as kernel:
             assert await kernel.run(down, 3) == 42
             assert len(await kernel.list(state="completed")) == 4
+
+    asyncio.run(main())
+
+
+def test_a_circle_in_a_forged_store_is_told(tmp_path: Path) -> None:
+    """Two that say of each other that they went on as it: nobody who follows them is led round for ever."""
+    path = tmp_path / "runs.db"
+
+    @blueprint(name="in a circle")
+    async def work(id: str) -> dict[str, str]:
+        return {"stepwell.continued_as": id}
+
+    async def make() -> list[str]:
+        async with Kernel(SqliteSource(path), tenant="acme") as kernel:
+            handles = [await kernel.start(work, "exec_01jd0000000000000000000000") for _ in range(2)]
+            for handle in handles:
+                await handle.result()
+            return [handle.id for handle in handles]
+
+    ids = asyncio.run(make())
+    with contextlib.closing(sqlite3.connect(path)) as found, found:
+        for one, other in (ids, reversed(ids)):
+            (seq, body) = found.execute(
+                "SELECT seq, body FROM journal WHERE execution = ? AND kind = 'complete'", (one,)
+            ).fetchone()
+            body = body.replace(b"exec_01jd0000000000000000000000", other.encode())
+            found.execute("UPDATE journal SET body = ? WHERE execution = ? AND seq = ?", (body, one, seq))
+            found.execute(
+                "UPDATE executions SET head = ?, parent_type = 'execution', parent_id = ? WHERE id = ?",
+                (journal.digest(body), other, one),
+            )
+
+    async def main() -> None:
+        async with Kernel(SqliteSource(path), tenant="acme") as kernel:
+            handle = await kernel.get(ids[0])
+            for asked in (
+                handle.result(),
+                handle.signal("word"),
+                handle.signal("word", id="once"),
+                handle.cancel(),
+                handle.pause(),
+            ):
+                with pytest.raises(StoreCorrupt, match="went on as itself"):
+                    await asyncio.wait_for(asked, 20)
 
     asyncio.run(main())

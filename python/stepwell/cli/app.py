@@ -4,12 +4,14 @@ import sys
 from typing import Annotated, Any
 
 from .. import errors
-from .._spec import EXECUTION_TERMINAL
+from .._spec import EXECUTION_TERMINAL, ExecutionState
 from ..failures import ExecutionError
 from ..runtime import Handle, Kernel
+from ..store import ExecutionRow
 from . import checking, keeping, loading, reading, telling, view
 from .command import (
     Argument,
+    CodecOption,
     JsonOption,
     Option,
     StoreOption,
@@ -55,6 +57,7 @@ def run(
     key: Annotated[
         str | None, Option(help="The same key is the same execution: it goes on, or answers.")
     ] = None,
+    codec: CodecOption = None,
     json: JsonOption = False,
 ) -> None:
     """Runs a blueprint to its end, or goes on with it where its key is known already."""
@@ -63,10 +66,11 @@ def run(
         blueprint = loading.load_one(target)
         values = loading.arguments(arguments or [])
         place = where(store, tenant, loading.defaults(blueprint))
+        writes = loading.codec(codec, blueprint)
         make_folder(place[0])
         progress = Progress(quiet=json)
         async with Kernel(
-            place[0], tenant=place[1], blueprints=[blueprint], recover=False, hooks=[progress]
+            place[0], tenant=place[1], blueprints=[blueprint], recover=False, hooks=[progress], codec=writes
         ) as kernel:
             named = loading.defaults(blueprint).get("key") if key is None else key
             handle = await kernel.start(blueprint, *values, key=named)
@@ -83,13 +87,15 @@ def resume(
     *,
     store: StoreOption = None,
     tenant: TenantOption = None,
+    codec: CodecOption = None,
     json: JsonOption = False,
 ) -> None:
     """Goes on with unfinished or paused executions of the blueprints in a module, one after the other."""
 
     async def work() -> None:
         known = {blueprint.name: blueprint for blueprint in loading.load(target)}
-        place = where(store, tenant, loading.defaults(next(iter(known.values()))))
+        first = next(iter(known.values()))
+        place, writes = where(store, tenant, loading.defaults(first)), loading.codec(codec, first)
         check_there(place[0])
         async with Kernel(place[0], tenant=place[1], execute=False) as kernel:
             wanted = ids or await _unfinished(kernel, set(known))
@@ -97,7 +103,12 @@ def resume(
         for each in wanted:
             progress = Progress(quiet=json)
             async with Kernel(
-                place[0], tenant=place[1], blueprints=known.values(), recover=False, hooks=[progress]
+                place[0],
+                tenant=place[1],
+                blueprints=known.values(),
+                recover=False,
+                hooks=[progress],
+                codec=writes,
             ) as kernel:
                 try:
                     await _finish(await kernel.resume(each), progress, json)
@@ -112,10 +123,16 @@ def resume(
     coroutine(work)
 
 
+def _may_go_on(kernel: Kernel, row: ExecutionRow) -> bool:
+    """Whether it has not ended, and is none that is to start later."""
+    later = row.state == ExecutionState.CREATED and (row.wake_at_ns or 0) > kernel.clock.now_ns()
+    return row.state not in EXECUTION_TERMINAL and not later
+
+
 async def _unfinished(kernel: Kernel, names: set[str]) -> list[str]:
     found: list[str] = []
     after = None
     while rows := await kernel.list(after=after, limit=1000):
-        found += [row.id for row in rows if row.state not in EXECUTION_TERMINAL and row.blueprint in names]
+        found += [row.id for row in rows if row.blueprint in names and _may_go_on(kernel, row)]
         after = rows[-1].id
     return sorted(found)

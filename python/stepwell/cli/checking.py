@@ -2,17 +2,20 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any, Final, NamedTuple
 
 from .. import errors
 from .._spec import EXECUTION_TERMINAL
 from ..runtime import Blueprint, records
 from ..runtime.rehearsing import rehearse
+from ..runtime.values import Codec
 from ..store import ExecutionRow, Store
 from . import loading, view
 from .command import (
     FOUND,
     Argument,
+    CodecOption,
     Exit,
     JsonOption,
     Option,
@@ -62,6 +65,7 @@ def check(
     *,
     store: StoreOption = None,
     tenant: TenantOption = None,
+    codec: CodecOption = None,
     ended: Annotated[bool, Option("--ended", help="Those that have ended, too.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -72,8 +76,9 @@ def check(
     with guarded():
         known = loading.load(target)
         url, whose = where(store, tenant, loading.defaults(known[0]))
+        reads = loading.codec(codec, known[0])
         with opened(url, whose) as found, Counting("checked", quiet=json) as progress:
-            checked, broken = _check(found, known, ended, progress)
+            checked, broken = _check(found, known, reads, ended, progress)
         if json:
             view.print_json({"checked": checked, "broken": [each.data() for each in broken]})
         else:
@@ -85,7 +90,7 @@ def check(
 
 
 def _check(
-    store: Store, known: list[Blueprint[..., Any]], ended: bool, progress: Counting
+    store: Store, known: list[Blueprint[..., Any]], codec: Codec | None, ended: bool, progress: Counting
 ) -> tuple[int, list[Broken]]:
     checked, seen, broken = 0, 0, []
     for blueprint in known:
@@ -94,7 +99,8 @@ def _check(
                 continue
             checked, seen = checked + 1, seen + row.version + 1
             try:
-                rehearse(records.load(store, row), blueprint)
+                order = partial(records.endings, store, row)
+                rehearse(records.load(store, row), blueprint, codec, order)
             except _PROBLEMS as error:
                 broken.append(Broken(row, error))
             progress(checked, seen)

@@ -18,8 +18,8 @@ from ..store.sqlite import SqliteSource, SqliteStore
 from .text import safe
 
 __all__ = [
-    "FOUND", "LATE", "Argument", "Exit", "JsonOption", "Option", "StoreOption", "TenantOption", "app", "check_there",
-    "coroutine", "guarded", "make_folder", "opened", "path_of", "plain", "source", "where",
+    "FOUND", "LATE", "Argument", "CodecOption", "Exit", "JsonOption", "Option", "StoreOption", "TenantOption", "app",
+    "check_there", "coroutine", "guarded", "make_folder", "opened", "path_of", "plain", "source", "where",
 ]  # fmt: skip
 
 app = typer.Typer(
@@ -33,6 +33,10 @@ StoreOption = Annotated[
     str | None, Option("--store", envvar="STEPWELL_STORE", help="sqlite:/// and the path of a file.")
 ]
 TenantOption = Annotated[str | None, Option("--tenant", envvar="STEPWELL_TENANT", help="Whose executions.")]
+CodecOption = Annotated[
+    str | None,
+    Option("--codec", envvar="STEPWELL_CODEC", help="The kernel's codec: a module or a .py file, and :name."),
+]
 JsonOption = Annotated[bool, Option("--json", help="One JSON value on the standard output, and no progress.")]
 
 EXIT_CODES: Final = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import ValidationError
 from ..runtime import Blueprint
+from ..runtime.values import Codec
 
 
 def load(target: str) -> list[Blueprint[..., Any]]:
@@ -48,16 +49,45 @@ def load_one(target: str) -> Blueprint[..., Any]:
 
 
 def defaults(blueprint: Blueprint[..., Any]) -> dict[str, str]:
-    """What the blueprint's module says it is run with: its constant `STEPWELL`, with `store`, `tenant` and `key`."""
+    """What the blueprint's module says it is run with: its constant `STEPWELL`.
+
+    That has `store`, `tenant` and `key`; and `codec`, which `codec` below looks at.
+    """
+    return {name: value for name, value in _constant(blueprint).items() if name != "codec"}
+
+
+def _constant(blueprint: Blueprint[..., Any]) -> dict[str, Any]:
     found = getattr(sys.modules.get(blueprint.fn.__module__), "STEPWELL", {})
-    if not isinstance(found, dict) or not {*found} <= {"store", "tenant", "key"}:
+    if not isinstance(found, dict) or not {*found} <= {"store", "tenant", "key", "codec"}:
         raise ValidationError(
-            "STEPWELL in a module must be a dictionary with no other keys than store, tenant and key"
+            "STEPWELL in a module must be a dictionary with no other keys than store, tenant, key and codec"
         )
     return found
 
 
-def _module(where: str) -> Any:
+def codec(given: str | None, blueprint: Blueprint[..., Any] | None = None) -> Codec | None:
+    """The kernel's codec: what `module:name` or `file.py:name` names, else what the blueprint's module says.
+
+    Raises `ValidationError` where that is none, and whatever the module itself raises.
+    """
+    if given is None:
+        found, what = None if blueprint is None else _constant(blueprint).get("codec"), "codec in STEPWELL"
+        if found is None:
+            return None
+    else:
+        where, colon, name = given.rpartition(":")
+        if not colon or not name.isidentifier():
+            raise ValidationError(f"--codec is module:name or file.py:name, got {given[:80]!a}")
+        found, what = getattr(_module(where, known=True), name, None), f"{name} in {where}"
+    if isinstance(found, type) or not all(
+        callable(getattr(found, each, None)) for each in ("encode", "decode")
+    ):
+        raise ValidationError(f"{what} is no codec: an object with encode(value) and decode(value, type)")
+    return found
+
+
+def _module(where: str, known: bool = False) -> Any:
+    """A module, or a file as one; `known`: that file is not run again if it was."""
     if not where.endswith(".py"):
         sys.path.insert(0, "")
         try:
@@ -70,6 +100,9 @@ def _module(where: str) -> Any:
     if not path.is_file():
         raise ValidationError(f"there is no file {where}")
     name = path.stem
+    there = getattr(sys.modules.get(name), "__file__", None)
+    if known and there is not None and Path(there).resolve() == path.resolve():
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValidationError(f"{where} is not a Python file")

@@ -11,6 +11,7 @@ from . import loading, view
 from .command import (
     LATE,
     Argument,
+    CodecOption,
     Exit,
     JsonOption,
     Option,
@@ -34,13 +35,15 @@ def _tell(
     tenant: str | None,
     as_json: bool,
     say: Callable[[Kernel], Awaitable[bool | None]],
+    codec: str | None = None,
 ) -> None:
     """Says it, and exits with a code of its own where that came too late."""
 
     async def work() -> None:
         place = where(store, tenant, {})
+        writes = loading.codec(codec)
         check_there(place[0])
-        async with Kernel(place[0], tenant=place[1], execute=False) as kernel:
+        async with Kernel(place[0], tenant=place[1], execute=False, codec=writes) as kernel:
             done = await say(kernel) is not False
         if as_json:
             view.print_json({"done": done})
@@ -99,6 +102,7 @@ def signal(
     signal_id: Annotated[str | None, Option("--id", help="The same id is the same signal.")] = None,
     store: StoreOption = None,
     tenant: TenantOption = None,
+    codec: CodecOption = None,
     json: JsonOption = False,
 ) -> None:
     """Sends a signal to an execution; it is kept until its code waits for it."""
@@ -106,7 +110,7 @@ def signal(
     async def say(kernel: Kernel) -> bool:
         return await (await kernel.get(id)).signal(name, _value(payload), id=signal_id)
 
-    _tell(store, tenant, json, say)
+    _tell(store, tenant, json, say, codec)
 
 
 @app.command()
@@ -117,6 +121,7 @@ def answer(
     error: Failure = None,
     store: StoreOption = None,
     tenant: TenantOption = None,
+    codec: CodecOption = None,
     json: JsonOption = False,
 ) -> None:
     """Answers a callback; the first answer counts."""
@@ -126,7 +131,7 @@ def answer(
             return await kernel.fail_callback(id, error)
         return await kernel.complete_callback(id, _value(payload))
 
-    _tell(store, tenant, json, say)
+    _tell(store, tenant, json, say, codec)
 
 
 @app.command()
@@ -139,6 +144,7 @@ def settle(
     retry: Annotated[bool, Option("--retry", help="Do it once more.")] = False,
     store: StoreOption = None,
     tenant: TenantOption = None,
+    codec: CodecOption = None,
     json: JsonOption = False,
 ) -> None:
     """Says what became of a step that is in doubt, so that its execution can go on."""
@@ -154,4 +160,4 @@ def settle(
         else:
             await handle.settle(step_id, retry=True)
 
-    _tell(store, tenant, json, say)
+    _tell(store, tenant, json, say, codec)

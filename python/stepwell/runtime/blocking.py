@@ -39,6 +39,7 @@ def run_step(
     """See `stepwell.run_step`."""
     spec = spec_of(
         fn,
+        (args, kwargs),
         name=name,
         type=type,
         retry=retry,

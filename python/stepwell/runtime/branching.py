@@ -249,7 +249,10 @@ class _Batching:
             else:
                 # One that was cancelled was so by its blueprint, which is about to do so again.
                 (last if known is not None and known.state in STEP_TERMINAL else rest).append(at)
-        return deque(at for _, at in sorted(ended)), deque(rest + last)
+        order, place = self._run.order, self._call.place
+        if order is not None:
+            ended.sort(key=lambda one: (one[0], order.number(f"{place}/{one[1]}")))
+        return deque(at for _, at in (sorted(ended) if order is None else ended)), deque(rest + last)
 
     async def _replay(self, at: int) -> str | None:
         """Counts a recorded outcome. If those decide about the batch, nothing else of it is begun."""
@@ -257,7 +260,7 @@ class _Batching:
         call = self._prepare(at)
         step = run.recorded[call.place]
         await compare(run, call, step)
-        await breathe(run)
+        await breathe(run, call)
         return self._count(None if step.state == StepState.COMPLETED else recorded_error(step))
 
     def _prepare(self, at: int) -> Call:

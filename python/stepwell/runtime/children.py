@@ -129,6 +129,7 @@ class Child(Operation):
 
     async def go(self, run: "Run", call: Call, step: "Step | None") -> Any:
         starting: asyncio.Task[Any] | None = None
+        fresh = step is None or step.state == StepState.PENDING
         if step is None and self._key is not None:
             # Only when it was looked for it is known which execution it is.
             step_id = _keyed_step_id(run, call.place)
@@ -145,18 +146,22 @@ class Child(Operation):
             step_id = typeid_of_step()
             step = begin(run, call, step, key=child_id(step_id), step_id=step_id)
             run.journal.opened.append(step.id)
-        await run.journal.durable()
-        check_left(run)
         wait = ChildWait(run, step, self)
         run.waits.add(wait)
         try:
+            if fresh:  # nothing is started that is not on the record
+                await run.journal.durable()
+                check_left(run)
             if not wait.over:
                 wait.starting = starting or self._start(run, step.key or child_id(step.id), step.id)
                 await self._begin(run, step, wait)
                 run.waits.idle_soon()
             await _over(run, wait)
         except asyncio.CancelledError:
-            await self._cancelled(run, step, wait)
+            if fresh and starting is None and wait.starting is None:
+                self._closed(run, step, wait)
+            else:
+                await self._cancelled(run, step, wait)
             raise
         check_left(run)
         if step.state == StepState.FAILED:
@@ -202,11 +207,11 @@ class Child(Operation):
             if run.left is None and not run.over and not run.root_cancelled():
                 await self._end_child(run, step, wait)
         finally:
-            run.waits.remove(wait)
-            self._closed(run, step)
+            self._closed(run, step, wait)
 
     @staticmethod
-    def _closed(run: "Run", step: "Step") -> None:
+    def _closed(run: "Run", step: "Step", wait: ChildWait) -> None:
+        run.waits.remove(wait)
         if run.left is None and not run.over and not run.root_cancelled() and step.state not in STEP_TERMINAL:
             cancel_step(run, step)
 

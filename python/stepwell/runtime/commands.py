@@ -12,6 +12,7 @@ from ..failures import ExecutionError, as_error
 from ..store import Delivery, ExecutionRow
 from . import children, diverging, renewing
 from .core import Execution, Step
+from .delivering import put, unheard
 from .stopping import IN_DOUBT, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -24,14 +25,8 @@ _SETTLE_S: Final = 10.0
 _NO_CODE: Final = (StepType.WAIT, StepType.SCOPE, StepType.CHILD, StepType.CONDITION)
 
 
-async def _deliver(kernel: "Kernel", id: str, delivery_id: str, kind: str, name: str, body: bytes) -> bool:
-    taken = await kernel.store.deliver(id, delivery_id, kind, name, body, kernel.clock.now_ns())
-    run = kernel.running(id)
-    if run is not None:
-        run.waits.look()
-    elif taken:
-        kernel.poke()
-    return taken
+def _delivery(id: str, kind: str, name: str, body: bytes) -> Delivery:
+    return Delivery(0, id, 0, kind, name, body)  # when it comes, and in which order, is found there
 
 
 async def signal(kernel: "Kernel", id: str, name: str, payload: Any, delivery_id: str | None) -> bool:
@@ -40,12 +35,8 @@ async def signal(kernel: "Kernel", id: str, name: str, payload: Any, delivery_id
     body = encoding.encode(kernel.encoded(payload))
     # Apart from the ids of answers and wishes, whatever text is given.
     own = f"signal {os.urandom(12).hex() if delivery_id is None else model.label('id', delivery_id)}"
-    while not await _deliver(kernel, id, own, "signal", name, body):
-        row = await renewing.last_of(kernel, id)
-        if row.id == id:
-            return False
-        id = row.id
-    return True
+    given = _delivery(own, "signal", name, body)
+    return (await renewing.tell(kernel, id, [given], known=delivery_id is not None))[1]
 
 
 async def answer(kernel: "Kernel", step_id: str, kind: str, body: bytes) -> bool:
@@ -53,8 +44,8 @@ async def answer(kernel: "Kernel", step_id: str, kind: str, body: bytes) -> bool
     row = await kernel.store.awaited(kernel.id_of(step_id))
     if kind == "heartbeat":
         own = f"heartbeat {os.urandom(12).hex()}"
-        return await _deliver(kernel, row.id, own, kind, step_id, body)
-    return await _deliver(kernel, row.id, step_id, kind, "", body)
+        return await put(kernel, row.id, _delivery(own, kind, step_id, body))
+    return await put(kernel, row.id, _delivery(step_id, kind, "", body))
 
 
 def failure_body(error: object) -> bytes:
@@ -68,17 +59,20 @@ async def cancel(kernel: "Kernel", id: str, reason: str | None) -> bool:
     row = await renewing.last_of(kernel, id)
     if row.state in EXECUTION_TERMINAL:
         return False
-    await _deliver(kernel, row.id, "cancel", "cancel", "", body)
-    return await _attended(kernel, row.id)
+    id, is_in = await renewing.tell(kernel, row.id, [_delivery("cancel", "cancel", "", body)])
+    # Where it is not in, it was asked for before, or has ended meanwhile.
+    if not is_in and (await kernel.store.get(id)).state in EXECUTION_TERMINAL:
+        return False
+    return await _attended(kernel, id)
 
 
 async def pause(kernel: "Kernel", id: str, reason: str | None) -> bool:
     """Asks for an execution to be paused; `False` where it has ended."""
     body = encoding.encode({"reason": None if reason is None else model.note("reason", reason)})
     row = await renewing.last_of(kernel, id)
-    if not await _deliver(kernel, row.id, f"pause {os.urandom(12).hex()}", "pause", "", body):
-        return False
-    return await _attended(kernel, row.id)
+    wish = _delivery(f"pause {os.urandom(12).hex()}", "pause", "", body)
+    id, is_in = await renewing.tell(kernel, row.id, [wish], known=False)
+    return is_in and await _attended(kernel, id)
 
 
 async def _attended(kernel: "Kernel", id: str) -> bool:
@@ -193,6 +187,13 @@ async def resume(kernel: "Kernel", row: ExecutionRow) -> None:
         errors.terminal_execution(row.state, "resume")
     if row.state == ExecutionState.PAUSED:
         await kernel.taking.alter(row, change)
+
+
+async def unpause(kernel: "Kernel", row: ExecutionRow) -> None:
+    """Takes back that an execution is to be paused which has not started yet: that can only be when it does."""
+    asked = [each for each in await unheard(kernel, row.id) if each.kind == "pause"]
+    if asked:
+        await put(kernel, row.id, _delivery(f"resume {asked[-1].id}", "resume", "", b"null"))
 
 
 async def accept(kernel: "Kernel", row: ExecutionRow) -> None:

@@ -11,7 +11,7 @@ from .. import durations, encoding, errors, model
 from .._spec import StepType
 from ..retries import RetryPolicy
 from . import performing, places, values
-from .arguments import pack, unpack
+from .arguments import Called, check_options, pack, unpack
 from .core import encode
 from .journaling import LEVELS
 from .operations import Operation
@@ -269,11 +269,13 @@ def run_step(
 ) -> Coroutine[Any, Any, Any]:
     """Runs any callable as a step of an `async def` blueprint: `await run_step(fn, 1, name="first")`.
 
-    The options are those of `step`; where `fn` is a step already, those given here replace its own. Outside a kernel
-    it is the plain call, awaited. In a `def` blueprint use `stepwell.blocking.run_step`.
+    The options are those of `step`; where `fn` is a step already, those given here replace its own. An argument of
+    `fn` that is called like one of them is given by position or by `functools.partial`. Outside a kernel it is the
+    plain call, awaited. In a `def` blueprint use `stepwell.blocking.run_step`.
     """
     spec = spec_of(
         fn,
+        (args, kwargs),
         name=name,
         type=type,
         retry=retry,
@@ -293,10 +295,12 @@ async def _awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def spec_of(fn: Callable[..., Any], **given: Any) -> StepSpec:
-    """The step that `fn` is, with other options where some are given."""
+def spec_of(fn: Callable[..., Any], called: Called | None, **given: Any) -> StepSpec:
+    """The step that `fn` is, with other options where some are given, and what it is called with."""
     known: StepSpec | None = getattr(fn, "__stepwell_step__", None)
     given = {name: value for name, value in given.items() if value is not None}
+    if given and called is not None:
+        check_options(fn, given, *called)
     if known is None:
         return StepSpec(fn, **given)
     if not given:
@@ -320,7 +324,7 @@ def spec_with(fn: Callable[..., Any], name: str | None, codec: Codec | None) -> 
     known: StepSpec | None = getattr(fn, "__stepwell_step__", None)
     if known is None:
         return None
-    return spec_of(fn, name=name, codec=known.codec or codec)
+    return spec_of(fn, None, name=name, codec=known.codec or codec)
 
 
 def result_type(fn: Callable[..., Any]) -> Any:

@@ -42,6 +42,7 @@ class Group(Operation):
 
     __slots__ = ()
 
+    holds_steps = True
     goes_on = True
 
     async def body(self, run: "Run", call: Call, step: "Step") -> Any:

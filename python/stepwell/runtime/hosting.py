@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .. import errors, model
@@ -69,10 +69,16 @@ class Hosting:
         return run
 
     async def start_child(
-        self, bp: Blueprint[..., Any], id: str, given: Any, key: str | None, link: model.ParentLink
+        self,
+        bp: Blueprint[..., Any],
+        id: str,
+        given: Any,
+        key: str | None,
+        link: model.ParentLink,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> str:
-        """Makes or finds the child execution with this id, and sees that it runs. Returns its id."""
-        return await self.taking.start_child(bp, id, given, key, link)
+        """Makes or finds the child execution with this id, does something `first`, and sees that it runs. Its id."""
+        return await self.taking.start_child(bp, id, given, key, link, first)
 
     def will_tell(self, child: str, waiting: set[tuple[str, str]]) -> bool:
         """When this child ends here, these steps of executions are told. `False` where that was known."""
@@ -110,6 +116,8 @@ class Hosting:
         if run.is_terminal:
             self.watching.forget(id)
             self._ended(run)
+            if run.passes_on:
+                self.watching.left(id, 0)  # what came in its last moment
         elif run.left is not None and not isinstance(run.left, errors.KernelClosed):
             self._leaving[id] = leaving = self.spawn(self._give_up(run))
             self._background.discard(leaving)  # a kernel that is closed waits for it

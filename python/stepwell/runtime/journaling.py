@@ -171,11 +171,14 @@ class Journaling:
         if self.failed is None and not self._flying:
             self._fly()
 
-    def durable(self) -> "asyncio.Future[None]":
-        """Done when everything up to now is as durable as a wait or an end of this execution has to be."""
+    def durable(self, waiter: "asyncio.Future[None] | None" = None) -> "asyncio.Future[None]":
+        """Done when everything up to now is as durable as a wait or an end of this execution has to be.
+
+        It is `waiter`, where that is given.
+        """
         self._asked = True
         self._power |= self._boundary == "power"
-        return self._waiter()
+        return self._waiter(waiter)
 
     def kept(self, level: str | None, alone: bool = False) -> Awaitable[Any] | None:
         """Done when everything up to now is as durable as this level says; `None` where nothing is waited for.
@@ -217,8 +220,8 @@ class Journaling:
             self._theirs = None
             written.then(self._loop, self._landed)  # type: ignore[attr-defined]
 
-    def _waiter(self) -> "asyncio.Future[None]":
-        waiter = self._loop.create_future()
+    def _waiter(self, waiter: "asyncio.Future[None] | None" = None) -> "asyncio.Future[None]":
+        waiter = self._loop.create_future() if waiter is None else waiter
         self._waiters.append(waiter)
         if not self._flying and self._turn is None:
             # At the end of this turn of the loop: others who finish in it share the append.

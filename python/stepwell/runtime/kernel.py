@@ -20,7 +20,7 @@ from .hooks import Hooks
 from .hosting import Hosting
 from .journaling import LEVELS, Late
 from .run import Run
-from .taking import Taking
+from .taking import Taking, sleeps
 from .threads import Threads
 from .timers import Timers
 from .values import Codec
@@ -355,12 +355,16 @@ class Kernel(Hosting):
     async def resume(self, id: str) -> Handle[Any]:
         """Takes up an unfinished execution, a paused one too, unless it runs already.
 
+        One that is to start later does so at its time; what was said of pausing it is taken back.
         Raises `NotFound`, `TerminalExecution` where it has ended, `ValidationError` where its blueprint is not known,
         `SchemaMismatch` where it is of another version, `Conflict` where another process runs it.
         """
         await self._paused_is_left(self.id_of(id))
         row = await self.row_of(self.id_of(id))
-        if not self.executes and row.state in (ExecutionState.PAUSED, *EXECUTION_TERMINAL):
+        if row.state == ExecutionState.CREATED and sleeps(row, self.clock.now_ns()):
+            self.watching.own(id)
+            await commands.unpause(self, row)
+        elif not self.executes and row.state in (ExecutionState.PAUSED, *EXECUTION_TERMINAL):
             await commands.resume(self, row)
         elif self._runs.get(id) is None:
             if row.state in EXECUTION_TERMINAL:

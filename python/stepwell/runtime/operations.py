@@ -27,6 +27,9 @@ class Operation:
     replays_itself = False
     """Whether it answers from the record itself, whatever state its step is in."""
 
+    holds_steps = False
+    """Whether code runs inside that has places of its own."""
+
     goes_on = False
     """Whether its code or its child has a part in how it is cancelled, also after a restart."""
 

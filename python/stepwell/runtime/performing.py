@@ -38,6 +38,11 @@ async def perform(run: "Run", call: Call) -> Any:
             await compare(run, call, step)
             if not call.op.replays_itself and step.state in STEP_TERMINAL:
                 return await _recorded(run, call, step)
+        # A group goes on to what its code has in the record, and so does code that has its callback.
+        if run.order is not None and not (
+            call.op.holds_steps or (step is not None and call.op.replays_itself)
+        ):
+            await run.order.end()
     goes_on = step is not None and call.op.goes_on and stopping.is_coming(run)
     if run.held and not goes_on and await stopping.before_start(run, call):
         return await perform(run, call)
@@ -70,10 +75,10 @@ async def _recorded(run: "Run", call: Call, step: Step) -> Any:
     if run.held:
         await stopping.before_recorded(run, call, step)
     if step.state == StepState.COMPLETED:
-        await breathe(run)
+        await breathe(run, call)
         return call.op.result(run, step)
     if step.state == StepState.FAILED:
-        await breathe(run)
+        await breathe(run, call)
         raise recorded_error(step)
     # Its own blueprint cancelled it, or skipped it, and is about to do so again.
     await for_ever()
@@ -121,6 +126,8 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
             await compare(run, call, step)
             if step.state in STEP_TERMINAL:
                 return await _recorded(run, call, step)
+        if run.order is not None:
+            await run.order.end()
     if run.held and await stopping.before_start(run, call):
         return await perform_step(run, call, spec)
     if step is not None:
@@ -377,12 +384,15 @@ def asked_to_stop() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def breathe(run: "Run") -> None:
-    """Gives up the loop where a step that really runs would have made a difference by doing so.
+async def breathe(run: "Run", call: Call | None) -> None:
+    """Waits for the turn of a recorded outcome, and gives up the loop where a step that really runs would have.
 
     Tasks that were made since have begun by then, as they had when the step was run; and now and then the host has its
     turn while a long record is gone through.
     """
+    if run.order is not None and call is not None:
+        await run.order.turn(call.scope, call.place)
+        check_left(run)
     run.replays += 1
     if run.fresh or run.replays % _REPLAYED_PER_TURN == 0:
         run.fresh = False

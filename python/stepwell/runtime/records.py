@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from .. import encoding, errors
 from ..clock import Clock
@@ -11,6 +11,8 @@ from ..model import TenantContext
 from ..reading import Reader
 from ..store import ExecutionRow, Record, Store
 from .core import Execution
+
+_OUTCOMES: Final = ("step_completed", "step_failed", "input_received")
 
 
 def damaged(id: str, why: str) -> errors.StoreCorrupt:
@@ -69,6 +71,19 @@ def replayed(
         found: Execution = Execution.replay(id, parts, version, tenant=tenant, clock=clock)
     if found.head != newest[0].head:
         raise damaged(id, "its last record is not the one that was written")
+    return found
+
+
+def endings(store: Store, row: ExecutionRow) -> list[str]:
+    """The ids of the steps of an execution that came to an outcome, in the order in which they did; blocks."""
+    found: list[str] = []
+    last = -1
+    while last < row.version and (page := store.load(row.id, last).wait()):
+        last = page[-1][0]
+        for _, _, kind, body in page:
+            if kind in _OUTCOMES:
+                with believed(row.id):
+                    found.append(encoding.decode(body, 1_000).get("step_id", ""))
     return found
 
 

@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import copy
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import encoding, errors
@@ -18,6 +19,7 @@ from .functions import Blueprint
 from .groups import Group
 from .kernel import Kernel
 from .operations import for_ever
+from .ordering import order_of
 from .places import Call, Inside, Scope
 from .run import Run
 from .values import Codec
@@ -127,7 +129,7 @@ class Rehearsal(Run):
         await performing.compare(self, call, step)
         if self.stop is None and stopping.was_cancelled_at(self, call.place):
             return await self.wait_at(call, step)
-        await performing.breathe(self)
+        await performing.breathe(self, None if call.op.replays_itself else call)
         if call.op.replays_itself:
             return _Answered(self, call, step)
         if step.state == StepState.COMPLETED:
@@ -165,6 +167,7 @@ class _Answered(Callback[Any]):
         run, step = self._run, self._step
         assert isinstance(run, Rehearsal)
         run.replays += 1
+        await self._turn()
         if run.left is not None:
             await for_ever()
         if step.state == StepState.COMPLETED:
@@ -192,9 +195,15 @@ class _Loop(asyncio.SelectorEventLoop):
         return True
 
 
-def rehearse(execution: Execution, blueprint: Blueprint[..., Any], codec: Codec | None = None) -> Rehearsed:
+def rehearse(
+    execution: Execution,
+    blueprint: Blueprint[..., Any],
+    codec: Codec | None = None,
+    ended: Callable[[], Sequence[str]] | None = None,
+) -> Rehearsed:
     """Runs the code of a blueprint against the record of an execution, on a loop of its own that nothing else uses.
 
+    `ended` is asked for the ids of its steps in the order in which they ended, where their times do not say that.
     Raises `DivergenceError` where they differ, `SchemaMismatch` where the blueprint does not accept its version,
     `ValidationError` where its arguments do not fit.
     """
@@ -203,17 +212,23 @@ def rehearse(execution: Execution, blueprint: Blueprint[..., Any], codec: Codec 
     # What tasks raise that nobody waits for has been told by the run that made the record.
     loop.set_exception_handler(lambda _loop, _context: None)
     try:
-        return loop.run_until_complete(_rehearse(loop, copy.copy(execution), blueprint, codec))
+        return loop.run_until_complete(_rehearse(loop, copy.copy(execution), blueprint, codec, ended))
     finally:
         loop.close()
 
 
 async def _rehearse(
-    loop: _Loop, execution: Execution, blueprint: Blueprint[..., Any], codec: Codec | None
+    loop: _Loop,
+    execution: Execution,
+    blueprint: Blueprint[..., Any],
+    codec: Codec | None,
+    ended: Callable[[], Sequence[str]] | None,
 ) -> Rehearsed:
     tenant = execution.tenant_id or "rehearsal"
     async with Kernel("memory", tenant=tenant, execute=False, codec=codec) as kernel:
         run = Rehearsal(kernel, blueprint, execution)
+        if ended is not None and run.order is not None and run.order.has_ties:
+            run.order = order_of(run, ended())
         run.begin(kernel.bare_context())
         try:
             await _until_quiet(loop, run)

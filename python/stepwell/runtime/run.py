@@ -12,7 +12,7 @@ from .. import errors
 from .._spec import EXECUTION_TERMINAL, STEP_TERMINAL, ExecutionState, StepType
 from ..failures import ExecutionError
 from ..store import Delivery
-from . import children, diverging, places, renewing, stopping
+from . import children, diverging, ordering, places, renewing, stopping
 from .core import Execution, Step
 from .functions import Blueprint
 from .gates import Gate
@@ -100,6 +100,10 @@ class Run(Threaded):
         self.over = False
         self.held = False
         self.overrules_pauses = False
+        self.passes_on = (
+            False  # what comes is for the execution that this one goes on as: no wait takes a signal
+        )
+        self.hears_nothing = False  # it is about to end so: nobody cancels or pauses it any more
         self.stop: stopping.Stop | None = None
         self.attempts: dict[str, Call] = {}
         self.patches: dict[str, bool] = {}
@@ -109,6 +113,7 @@ class Run(Threaded):
         self.waits = Waits(self)
         self.journal.wake = self.waits.wake_at
         self.journal.progress = not self.replayed
+        self.order: ordering.Order | None = None
         self._scopes: dict[str, Scope] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.root: asyncio.Task[Any] | None = None
@@ -120,6 +125,8 @@ class Run(Threaded):
         self._recorded_tasks: dict[str, int] | None = None
         if self.replayed:
             diverging.index(self)
+            self.order = ordering.order_of(self)
+            self.passes_on = renewing.PLACE in self.recorded
 
     # --- beginning and ending -------------------------------------------------------------------------------------
 
@@ -412,6 +419,8 @@ class Run(Threaded):
         """Whether code that runs has not come to the end of its record, or not even begun."""
         if not self.replayed:
             return False
+        if self.order is not None and self.order.is_holding:
+            return True
         live = (scope for scope in self._scopes.values() if scope.owner is not None and not scope.ended)
         groups = (step for step in self.open.values() if step.step_type == StepType.SCOPE)
         return any(scope.is_replaying for scope in live) or any(

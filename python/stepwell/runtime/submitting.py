@@ -49,7 +49,7 @@ class WaitForCallback(Group):
 
         op = answer_type(MakeCallback(None, self._timeout, self._heartbeat, self.codec), self._type)
         opened = await places.ask(op)
-        spec = spec_of(self._submit, retry=self._retry, retry_on=self._retry_on)
+        spec = spec_of(self._submit, None, retry=self._retry, retry_on=self._retry_on)
         try:
             await places.call(spec, (opened.id,), {})
             return await opened.result()

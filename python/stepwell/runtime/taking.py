@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import errors
@@ -15,6 +15,7 @@ from . import owners, records as recorded, renewing
 from .core import Execution
 from .functions import Blueprint
 from .journaling import boundary, projection
+from .ordering import order_of
 from .run import Run
 
 if TYPE_CHECKING:
@@ -46,11 +47,17 @@ class Taking:
         execution: Execution,
         context: contextvars.Context,
         wake_at: int | None = None,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> tuple[str, Run | None]:
-        """Stores a new execution and begins it, unless there is one with its key, which is then gone on with."""
+        """Stores a new execution and begins it, unless there is one with its key, which is then gone on with.
+
+        `first` is given where it takes the place of one that is about to end, and so is none more. It is done in
+        between, and may put something into the inbox.
+        """
         kernel, key, records = self._kernel, execution.key, execution.drain()
         if key is None or await kernel.store.find(blueprint.name, key) is None:
-            kernel.check_concurrent()
+            if first is None:
+                kernel.check_concurrent()
             parent = execution.parent
             new = NewExecution(
                 execution.id,
@@ -69,7 +76,10 @@ class Taking:
                 if wake_at is not None:
                     kernel.watching.own(known)
                     return known, None
-                return known, kernel.begin(Run(kernel, blueprint, execution, 1, execution.version), context)
+                run = Run(kernel, blueprint, execution, 1, execution.version)
+                if first is not None:
+                    await self._do_first(run, first)
+                return known, kernel.begin(run, context)
         found = await kernel.store.find(blueprint.name, key or "")
         if found is None:
             raise errors.InternalError("defect in stepwell, please report it: a key was taken and is gone")
@@ -80,6 +90,17 @@ class Taking:
                 "arguments: give the same ones, or another key"
             )
         return found.id, await self.go_on(found)
+
+    async def _do_first(self, run: Run, first: Callable[[], Awaitable[None]]) -> None:
+        id = run.execution.id
+        # It has an owner, and does not run: nobody here is to take that for one that was left.
+        done = self._altering[id] = asyncio.get_running_loop().create_future()
+        try:
+            await first()
+            await run.waits.fetch()
+        finally:
+            del self._altering[id]
+            done.set_result(None)
 
     async def go_on(self, row: ExecutionRow) -> Run | None:
         """The run of an execution, which is taken up where it can be gone on with and nobody runs it."""
@@ -103,14 +124,20 @@ class Taking:
         given: Any,
         key: str | None,
         link: ParentLink,
+        first: Callable[[], Awaitable[None]] | None = None,
     ) -> str:
-        """Makes the child with this id, or finds it, and begins it or goes on with it. Returns the id it has."""
+        """Makes the child with this id, or finds it, and begins it or goes on with it. Returns the id it has.
+
+        `first` is done before that, when it is there.
+        """
         kernel = self._kernel
         try:
             row: ExecutionRow | None = await renewing.last_of(kernel, id)
         except errors.NotFound:
             row = None
         if row is not None:
+            if first is not None:
+                await first()
             await self.go_on_with_child(row)
             return id
         execution = Execution(
@@ -124,7 +151,7 @@ class Taking:
             clock=kernel.given_clock,
         )
         execution.start()
-        found, _ = await self.start(blueprint, execution, kernel.bare_context())
+        found, _ = await self.start(blueprint, execution, kernel.bare_context(), first=first)
         return found
 
     async def go_on_with_child(self, row: ExecutionRow) -> None:
@@ -216,9 +243,15 @@ class Taking:
             execution.resume()
         run = Run(kernel, blueprint, execution, epoch, stored)
         run.journal.wakes = row.wake_at_ns
+        if run.order is not None and run.order.has_ties:
+            read = lambda: recorded.endings(kernel.store, row._replace(version=stored))
+            ended = await kernel.threads.apart.run(contextvars.copy_context(), read)
+            run.order = order_of(run, ended)
         if resumed:  # somebody wants it: claims that came to nothing are counted anew
             run.journal.progress = True
             await run.journal.durable()
+        if run.passes_on:
+            run.passes_on = await renewing.is_begun(run)
         run.overrules_pauses = resume  # those that were asked for before it was resumed
         await run.waits.fetch()
         run.overrules_pauses = False
@@ -285,6 +318,8 @@ class Taking:
 
     async def _alter(self, row: ExecutionRow, change: Callable[[Execution], list[str]]) -> None:
         row = await self._kernel.row_of(row.id)
+        if row.state in EXECUTION_TERMINAL:  # somebody else was first
+            raise errors.Conflict(f"execution {row.id} has ended ({row.state}); nothing was changed")
         epoch = await self.claim(row)
         execution = await self.load(row.id)
         stored = execution.version

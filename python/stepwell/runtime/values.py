@@ -243,13 +243,6 @@ def arguments(
     return hints(fn).restored(args, kwargs)
 
 
-def plain_arguments(
-    fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a call as the encoder takes them: what only an annotation gives a JSON form is replaced."""
-    return hints(fn).plain(args, kwargs)
-
-
 def _parameters(fn: Callable[..., Any]) -> Iterable[tuple[str, inspect.Parameter]]:
     try:
         return annotations.signature(fn).parameters.items()

@@ -27,6 +27,7 @@ LINGER_S: Final = 1.0
 AGAIN_S: Final = 1.0
 """Seconds after which a store in trouble is asked again."""
 _TURNS: Final = 4
+_PAGE: Final = 1000
 
 
 class Wait:
@@ -80,12 +81,19 @@ class Wait:
             run.journal.taken.extend(taken)
             run.no_longer_open(self.step)
         # As durable as waits are, whatever is said of steps: what came from outside must not come differently again.
-        written = run.journal.durable()
-        written.add_done_callback(lambda done: None if done.cancelled() else self._tell())
+        if self.future.done():  # nobody waits for it any more
+            _ = run.journal.durable()
+        else:
+            # Who waits is told by the journal itself, and so in the order of the records.
+            run.journal.durable(self.future).add_done_callback(self._told)
 
     def _tell(self) -> None:
         if not self.future.done():
             self.future.set_result(None)
+            self.run.waits.idle_soon()
+
+    def _told(self, future: "asyncio.Future[Any]") -> None:
+        if not future.cancelled():
             self.run.waits.idle_soon()  # others may go on waiting
 
 
@@ -210,21 +218,23 @@ class Waits:
     async def fetch(self) -> None:
         """Reads what was delivered since the last time, and hands it to whoever waits for it."""
         run = self._run
-        while page := await run.kernel.store.inbox(run.execution.id, self._place, 100):
+        while page := await run.kernel.store.inbox(run.execution.id, self._place, _PAGE):
             # What comes while the execution is being left is seen by whoever takes it up.
             self.receive([delivery for delivery in page if delivery.place > self._place])
-            if len(page) < 100 or run.left is not None or run.over:
+            if len(page) < _PAGE or run.left is not None or run.over:
                 return
 
     def receive(self, deliveries: Iterable[Delivery]) -> None:
         """Hands deliveries to whoever waits for them; the others are kept."""
         run = self._run
+        deliveries = unpaused(run, deliveries)
         for delivery in deliveries:
             if run.left is not None or run.over:
                 return
             self._place = max(self._place, delivery.place)
             if delivery.kind in ("cancel", "pause"):
-                run.asked(delivery)
+                if not run.hears_nothing:
+                    run.asked(delivery)
                 continue
             wait = next((wait for wait in self.open.values() if wait.wants(delivery)), None)
             if wait is None:
@@ -299,6 +309,17 @@ class Waits:
         execution.wait(self.reason())
         run.journal.progress = True
         run.journal.durable().add_done_callback(self._leave_memory)
+
+
+def unpaused(run: "Run", deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Without wishes to pause that were taken back before the execution began, and what took them back."""
+    found = list(deliveries)
+    last = max((each.place for each in found if each.kind == "resume"), default=0)
+    if not last:
+        return found
+    over = [each for each in found if each.kind in ("pause", "resume") and each.place <= last]
+    run.journal.taken.extend(each.id for each in over)
+    return [each for each in found if each not in over]
 
 
 def check_reason(reason: object) -> WaitReason:

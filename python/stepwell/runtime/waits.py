@@ -127,7 +127,8 @@ class SignalWait(Wait):
         self._asking: asyncio.Task[None] | None = None
 
     def wants(self, delivery: Delivery) -> bool:
-        return not self.over and delivery.kind == "signal" and delivery.name == self.name
+        is_ours = not self.over and not self.run.passes_on
+        return is_ours and delivery.kind == "signal" and delivery.name == self.name
 
     def take(self, delivery: Delivery) -> None:
         run, payload = self.run, encoding.decode(delivery.body)
@@ -271,6 +272,7 @@ class Callback(Generic[T]):
 
     async def _result(self) -> T:
         run, step = self._run, self._step
+        await self._turn()
         if run.left is not None:
             await for_ever()
         wait = run.waits.get(step.id)
@@ -292,6 +294,17 @@ class Callback(Generic[T]):
             raise recorded_error(step)
         await for_ever()
         return None
+
+    async def _turn(self) -> None:
+        """An answer that is recorded is seen when it is its turn, and one that is new after all of those."""
+        order, here = self._run.order, places.here()
+        if order is None:
+            return
+        if order.has(self._call.place):
+            scope = here if isinstance(here, places.Scope) else self._call.scope
+            await order.turn(scope, self._call.place)
+        else:
+            await order.end()
 
     def __repr__(self) -> str:
         return f"<Callback {self.id}>"

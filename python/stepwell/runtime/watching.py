@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 from .. import errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState, WaitReason
 from ..store import Delivery, ExecutionRow
-from . import children, commands
+from . import children, commands, renewing
 from .stopping import seen
 from .taking import LEASE_S, sleeps
 
@@ -217,6 +217,8 @@ class Watching:
             return
         if row.state in EXECUTION_TERMINAL:
             self.forget(id)
+            if row.state == ExecutionState.COMPLETED:
+                await self._safely(id, renewing.carry_rest(kernel, row))
             return
         deliveries = await self._mail(id)
         if all(delivery.kind == "heartbeat" for delivery in deliveries) or kernel.running(id) is not None:

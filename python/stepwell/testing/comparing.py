@@ -1,5 +1,6 @@
 """What a history left in its store, in a form in which two of them can be compared."""
 
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from .. import errors
@@ -22,6 +23,8 @@ class Left(NamedTuple):
     """All executions of a history, by the way in which they were started."""
 
     executions: dict[str, Execution]
+    ended: dict[str, list[str]]
+    """By the id of an execution the ids of its steps, in the order in which they ended."""
 
     def step(self, execution_id: str, place: str | None) -> "tuple[str, Step | None]":
         """The name of an execution with this id, and its step at this place."""
@@ -48,7 +51,9 @@ class Left(NamedTuple):
 
 def left_in(store: Store) -> Left:
     """Everything that is in a store."""
-    loaded = [records.load(store, row) for row in reversed(store.list(None, None, 1000).wait())]
+    rows = store.list(None, None, 1000).wait()
+    loaded = [records.load(store, row) for row in reversed(rows)]
+    ended = {row.id: records.endings(store, row) for row in rows}
     owners = {step.id: (one.id, step.place) for one in loaded for step in one.steps.values()}
     labels: dict[str, str] = {}
     found: dict[str, Execution] = {}
@@ -63,7 +68,7 @@ def left_in(store: Store) -> Left:
             label += "'"
         labels[one.id] = label
         found[label] = one
-    return Left(found)
+    return Left(found, ended)
 
 
 def _facts(left: Left) -> dict[Path, Any]:
@@ -138,7 +143,7 @@ def replays(left: Left, codec: Codec | None) -> list[str]:
         if blueprint is None or execution.state not in EXECUTION_TERMINAL:
             continue
         try:
-            again = rehearse(execution, blueprint, codec)
+            again = rehearse(execution, blueprint, codec, partial(left.ended.__getitem__, execution.id))
         except errors.DivergenceError as error:
             told.append(f"{label} does not replay: {error}")
             continue

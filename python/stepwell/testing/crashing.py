@@ -176,7 +176,7 @@ class _Crashing:
         except AssertionError as stuck:
             died = None if not request else write
             self._wrong.append(f"{Crash(died, done, request, None, None)}: {stuck}")
-            return Crash(died, done, request, None, stuck), Left({}), dying.asked
+            return Crash(died, done, request, None, stuck), Left({}, {}), dying.asked
         assert ending is not None
         crash = Crash(write if request else None, done if request else False, request, *ending)
         store = source.open(self._plan.tenant)
