@@ -55,6 +55,7 @@ class Run(Threaded):
         "fresh",
         "gates",
         "has_codec",
+        "hears_nothing",
         "held",
         "is_told",
         "journal",
@@ -62,8 +63,10 @@ class Run(Threaded):
         "left",
         "loop",
         "open",
+        "order",
         "over",
         "overrules_pauses",
+        "passes_on",
         "patches",
         "quiet",
         "recorded",
@@ -100,9 +103,8 @@ class Run(Threaded):
         self.over = False
         self.held = False
         self.overrules_pauses = False
-        self.passes_on = (
-            False  # what comes is for the execution that this one goes on as: no wait takes a signal
-        )
+        # What comes is for the execution that this one goes on as: no wait takes a signal.
+        self.passes_on = False
         self.hears_nothing = False  # it is about to end so: nobody cancels or pauses it any more
         self.stop: stopping.Stop | None = None
         self.attempts: dict[str, Call] = {}
