@@ -356,3 +356,26 @@ def test_an_async_hook_is_refused() -> None:
 
     with pytest.raises(ValidationError, match=r"Awaited\.step_ended is an async def"):
         Kernel("memory", tenant="acme", hooks=[Awaited()])
+
+
+@pytest.mark.parametrize("event", ["execution_started", "step_started", "step_ended", "execution_ended"])
+def test_a_hook_that_meets_a_cancelled_task_changes_nothing(stores: StoreSource, event: str) -> None:
+    def meets(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    @step
+    async def one() -> int:
+        return 1
+
+    @blueprint(name="hooks that are cancelled")
+    async def work() -> int:
+        return await one()
+
+    async def main() -> None:
+        hook = type("Meeting", (), {event: staticmethod(meets)})()
+        async with Kernel(stores, tenant="acme", hooks=[hook]) as kernel:
+            handle = await kernel.start(work)
+            assert await handle.result() == 1
+            assert (await handle.execution()).state == "completed"
+
+    asyncio.run(main())

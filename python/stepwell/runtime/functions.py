@@ -18,7 +18,6 @@ from .operations import Operation
 from .values import Codec
 
 if TYPE_CHECKING:
-    from .core import Step
     from .places import Call
     from .run import Run
 
@@ -119,10 +118,21 @@ class StepSpec(Operation):
             self.is_bare = self.codec is None and self.restore is None and self.write is None
         return found
 
-    def result(self, run: "Run", step: "Step") -> Any:
+    def read(self, run: "Run", value: Any) -> Any:
         if self._hints is None:
             self.hints  # noqa: B018 - they say what type the result has
-        return super().result(run, step)
+        return super().read(run, value)
+
+    def recorded(self, run: "Run", value: Any) -> tuple[Any, Any]:
+        """What is recorded of a result, and what that is to the blueprint, now as on replay.
+
+        Raises `ValidationError` for what has no JSON form, or does not fit the annotation.
+        """
+        output = self.encoded(run, value)
+        if output is None:
+            return None, self.read(run, None)
+        data = encoding.encode(output)
+        return encoding.Encoded(data), self.read(run, encoding.decode(data))
 
     def encoded(self, run: "Run", value: Any) -> Any:
         if self._hints is None:
@@ -423,6 +433,13 @@ class Blueprint(Generic[P, R]):
         if codec is not None:
             return codec.encode(output)
         return values.plain(output, values.hints(self.fn).annotation)
+
+    def final(self, run: "Run", output: Any) -> Any:
+        """The same, once it is seen that it can be read again. Raises `ValidationError` where it does not fit."""
+        value = self.encoded(run, output)
+        data = encoding.encode(value)
+        self.result(encoding.decode(data), run.kernel.codec)
+        return value if value is None else encoding.Encoded(data)
 
     def result(self, recorded: Any, codec: Codec | None) -> Any:
         """What it returned, from its record."""

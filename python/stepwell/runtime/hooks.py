@@ -1,5 +1,6 @@
 """Hooks: objects of the user that are told what happens to executions and steps."""
 
+import asyncio
 import logging
 from collections.abc import Iterable
 from typing import Final
@@ -48,7 +49,7 @@ class Hooks:
                 if method is not None:
                     try:
                         method(*about)
-                    except Exception:
+                    except (Exception, asyncio.CancelledError):  # none of the loop's own: a hook is called
                         log.exception("a hook failed in %s", event)
         finally:
             places.leave(token)

@@ -101,6 +101,7 @@ class Journaling:
         "_needed",
         "_power",
         "_request",
+        "_rest",
         "_short",
         "_store",
         "_theirs",
@@ -147,6 +148,7 @@ class Journaling:
         self._needed: Durability = "power"
         # What is being asked, for as long as it may have to be asked again: arguments of `append`, or a ticket.
         self._request: Any = None
+        self._rest: asyncio.Future[None] | None = None
         self._theirs: object = None  # the ticket that somebody awaits, who says when it is answered
         self._turn: asyncio.Handle | None = None
         self.since: float | None = None
@@ -333,14 +335,25 @@ class Journaling:
         if ticket is not None:
             ticket.then(self._loop, self._landed)
 
-    def close(self) -> None:
-        """From now on a store that is busy is a failure: nobody waits for it any longer."""
+    def close(self) -> "asyncio.Future[None]":
+        """From now on a store that is busy is a failure: nobody waits for it any longer.
+
+        Done when everything up to now is durable, or cannot be: `failed` says which.
+        """
         self._closing = True
+        if self.failed is None:
+            self._rest = self.durable()
+        else:
+            self._rest = self._loop.create_future()
+            self._rest.set_result(None)
+        return self._rest
 
     def _fail(self, error: BaseException) -> None:
         self._flying = False
         self.failed = error
         self._lost(error)
+        if self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
 
 
 _process = os.urandom(8)

@@ -67,7 +67,10 @@ class Operation:
 
     def result(self, run: "Run", step: "Step") -> Any:
         """The outcome of its completed step, as its blueprint sees it."""
-        value = step.output
+        return self.read(run, step.output)
+
+    def read(self, run: "Run", value: Any) -> Any:
+        """What is recorded as a result, as the blueprint sees it. Raises `ValidationError` where it does not fit."""
         codec = self.codec or run.kernel.codec
         if codec is not None:
             return codec.decode(value, self.annotation)
@@ -83,16 +86,18 @@ class Operation:
     def received(self, run: "Run", value: Any) -> Any:
         """What came from outside, as the kernel has it, as this operation records it.
 
-        Whoever sends it knows nothing of a codec that the call has for itself.
+        Whoever sends it knows nothing of a codec that the call has for itself. Raises `ValidationError` for what does
+        not fit what the operation returns, so that nothing is recorded which could not be read again.
         """
-        if self.codec is None:
-            return value
-        kernel = run.kernel.codec
-        if kernel is not None:
-            value = kernel.decode(value, self.annotation)
-        elif self.restore is not None:
-            value = self.restore(value)
-        return self.codec.encode(value)
+        if self.codec is not None:
+            kernel = run.kernel.codec
+            if kernel is not None:
+                value = kernel.decode(value, self.annotation)
+            elif self.restore is not None:
+                value = self.restore(value)
+            value = self.codec.encode(value)
+        self.read(run, value)
+        return value
 
     async def outside(self) -> Any:
         """What it is where no kernel runs: refused, where that cannot be the plain thing."""

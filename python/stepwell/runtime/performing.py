@@ -46,6 +46,10 @@ async def perform(run: "Run", call: Call) -> Any:
     goes_on = step is not None and call.op.goes_on and stopping.is_coming(run)
     if run.held and not goes_on and await stopping.before_start(run, call):
         return await perform(run, call)
+    task = asyncio.current_task() if run.late else None
+    if task is not None and is_overtaken(run):
+        task.uncancel()
+        task.cancel()  # it begins, and is cancelled as soon as it waits
     return await call.op.go(run, call, step)
 
 
@@ -128,7 +132,7 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
                 return await _recorded(run, call, step)
         if run.order is not None:
             await run.order.end()
-    if run.held and await stopping.before_start(run, call):
+    if run.held and await _held(run, call, step):
         return await perform_step(run, call, spec)
     if step is not None:
         await _take_up(run, step, spec)
@@ -141,13 +145,21 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
             run.journal.soon(spec.durability)
         value, error = await (_told if run.is_told else _attempt)(run, call, step, spec)
         if error is None:
-            if spec.is_bare and value.__class__ in SAME and not run.has_codec:
-                return value
-            return spec.result(run, step)
+            return value
         if step.state is StepState.FAILED:
             raise error
         await _until_retry(run, step)
         call.attempt += 1
+
+
+async def _held(run: "Run", call: Call, step: Step | None) -> bool:
+    """Holds up a step while the execution stops; `True` where it has another place now."""
+    if await stopping.before_start(run, call):
+        return True
+    if is_overtaken(run):
+        cancel_step(run, begin(run, call, step))
+        raise asyncio.CancelledError
+    return False
 
 
 async def _started(run: "Run", step: Step, spec: "StepSpec") -> None:
@@ -171,7 +183,7 @@ async def _take_up(run: "Run", step: Step, spec: "StepSpec") -> None:
 
 
 async def _attempt(run: "Run", call: Call, step: Step, spec: "StepSpec") -> tuple[Any, ExecutionError | None]:
-    """One try: its value, or the error if it failed. The outcome is as durable as the step says."""
+    """One try: its value as it is recorded, or the error if it failed. The outcome is as durable as the step says."""
     run.attempts[call.place] = call
     call.task = asyncio.current_task(run.loop) if spec.may_interrupt else None
     call.is_stopped = call.interrupted = False
@@ -195,19 +207,19 @@ async def _attempt(run: "Run", call: Call, step: Step, spec: "StepSpec") -> tupl
         HERE.reset(token)
         run.active -= 1
         del run.attempts[call.place]
-    outcome = _record(run, call, step, spec, value, raised)
+    value, outcome = _record(run, call, step, spec, value, raised)
     if run.held:
         if step.state in STEP_TERMINAL:
             await seen(run, spec.durability, call)
     elif outcome is None or step.state in STEP_TERMINAL:
         written = run.journal.kept(spec.durability, run.active == 0)
-        if written is not None:
-            try:
+        try:
+            if written is not None:
                 run.journal.landed(written, await written)
-            except (asyncio.CancelledError, errors.StepwellError) as error:
-                await _unwritten(run, written, call, error)
-        elif run.is_turn():
-            await _turn(run)
+            elif run.is_turn():
+                await _turn(run)
+        except (asyncio.CancelledError, errors.StepwellError) as error:
+            await _unwritten(run, written, call, error)
     if run.waits.open and run.active == 0:
         run.waits.idle_soon()
     if not heard and stopping.was_cancelled(run):
@@ -229,28 +241,33 @@ async def _was_stopped(run: "Run", call: Call, step: Step) -> bool:
 
 def _record(
     run: "Run", call: Call, step: Step, spec: "StepSpec", value: Any, raised: BaseException | None
-) -> ExecutionError | None:
+) -> tuple[Any, ExecutionError | None]:
     """Records what an attempt ended with. What it ended with after it was given up is no part of the record."""
     if run.held:
         check_left(run)
     if step.state is not StepState.RUNNING:
         raise asyncio.CancelledError
     run.journal.progress = True
+    output = value
+    if raised is None and (not spec.is_bare or value.__class__ not in SAME or run.has_codec):
+        try:
+            output, value = spec.recorded(run, value)
+        except Exception as refusal:  # noqa: BLE001 - what cannot be recorded, a codec's errors too, is a failure
+            raised = refusal
     if raised is None:
         try:
-            output = value if spec.is_bare and not run.has_codec else spec.encoded(run, value)
             run.execution.complete_step(step, output)
         except errors.ValidationError as refusal:
             raised = refusal
         else:
             run.open.pop(call.place, None)
-            return None
+            return value, None
     outcome = _fail(run, step, raised, spec)
     if step.state in STEP_TERMINAL:
         run.no_longer_open(step)
     else:
         run.journal.soon()
-    return outcome
+    return None, outcome
 
 
 async def _told(run: "Run", call: Call, step: Step, spec: "StepSpec") -> tuple[Any, ExecutionError | None]:
@@ -276,14 +293,14 @@ async def seen(run: "Run", durability: str | None, call: Call | None = None) -> 
         stopping.after_attempt(run)
         await for_ever()
     written = run.journal.kept(durability)
-    if written is not None:
-        try:
+    try:
+        if written is not None:
             run.journal.landed(written, await written)
-        except (asyncio.CancelledError, errors.StepwellError) as error:
-            await _unwritten(run, written, call, error)
-        return
-    if run.is_turn():
-        await _turn(run)
+            return
+        if run.is_turn():
+            await _turn(run)
+    except (asyncio.CancelledError, errors.StepwellError) as error:
+        await _unwritten(run, written, call, error)
     check_left(run)
 
 
@@ -294,19 +311,50 @@ async def _turn(run: "Run") -> None:
     check_left(run)
 
 
-async def _unwritten(run: "Run", written: Awaitable[Any], call: Call | None, error: BaseException) -> None:
+async def _unwritten(
+    run: "Run", written: Awaitable[Any] | None, call: Call | None, error: BaseException
+) -> None:
     """What is awaited until it is written came to an error, or the wait for it to an end."""
-    run.journal.let_go(written)
-    if not isinstance(error, asyncio.CancelledError):
+    if written is not None:
+        run.journal.let_go(written)
+    if isinstance(error, asyncio.CancelledError):
+        await too_late(run, call, error)
+    else:
         # The run is left if this was for good, and waits for another append if not.
         await run.journal.durable()
-        return
+
+
+async def too_late(run: "Run", call: Call | None, error: asyncio.CancelledError) -> None:
+    """The code is cancelled during a call whose outcome is recorded already.
+
+    Where its own blueprint does that, the outcome stands, here as on replay, and what the task calls next is cancelled
+    instead, if that is still wanted by then.
+    """
     run.check_host()
-    if run.left is None and not run.over and stopping.was_cancelled(run):
+    if run.left is not None or run.over:
+        raise error
+    if stopping.was_cancelled(run):
         await run.journal.durable()
         if call is not None:
             call.scope.kept()
-    raise error
+        raise error
+    task = asyncio.current_task()
+    if task is not None:
+        run.late = {*(run.late or ()), task}
+        run.held = True
+    try:
+        await asyncio.wait([run.journal.durable()])
+    except asyncio.CancelledError as again:
+        await too_late(run, call, again)
+
+
+def is_overtaken(run: "Run") -> bool:
+    """Whether the task that runs was cancelled when its call had its outcome, and its cancellation still stands."""
+    task = asyncio.current_task()
+    if not run.late or task not in run.late:
+        return False
+    run.late.discard(task)
+    return task.cancelling() > 0
 
 
 async def _run_otherwise(run: "Run", call: Call, spec: "StepSpec") -> Any:

@@ -85,8 +85,9 @@ class _Unwritten:
     def kept(self, level: str | None = None) -> None:
         """See `Journaling`."""
 
-    def close(self) -> None:
+    def close(self) -> "asyncio.Future[None]":
         """See `Journaling`."""
+        return self.durable()
 
 
 class Rehearsal(Run):

@@ -60,6 +60,7 @@ class Run(Threaded):
         "is_told",
         "journal",
         "kernel",
+        "late",
         "left",
         "loop",
         "open",
@@ -108,6 +109,9 @@ class Run(Threaded):
         self.hears_nothing = False  # it is about to end so: nobody cancels or pauses it any more
         self.stop: stopping.Stop | None = None
         self.attempts: dict[str, Call] = {}
+        self.late: set[asyncio.Task[Any]] | None = (
+            None  # tasks that were cancelled when their step had its outcome
+        )
         self.patches: dict[str, bool] = {}
         self.quiet: set[asyncio.Future[Any]] = set()
         self.ended: asyncio.Future[Any] = self.loop.create_future()
@@ -168,7 +172,7 @@ class Run(Threaded):
         if root.cancelled():
             if self.stop is not None:
                 error = asyncio.CancelledError()
-            elif root.cancelling() == 0 and self.left is None:
+            elif self.left is None and not self.kernel.is_interrupted:
                 error = ExecutionError(
                     "tool", "execution_failed", "the blueprint awaited something that was cancelled"
                 )
@@ -240,7 +244,7 @@ class Run(Threaded):
                     self.execution.cancel_step(step, reason="its blueprint returned")
             self.open.clear()
             try:
-                self.execution.complete(self.blueprint.encoded(self, output) if new is None else new)
+                self.execution.complete(self.blueprint.final(self, output) if new is None else new)
                 return None
             except errors.ValidationError as refusal:
                 error = refusal
@@ -296,7 +300,6 @@ class Run(Threaded):
 
     async def wind_up(self) -> None:
         """After `leave`: lets the code end, a while at most, and writes what it recorded before."""
-        self.journal.close()
         tasks = [task for task in (*self._tasks, self.root) if task is not None and not task.done()]
         if tasks:
             _, stubborn = await asyncio.wait(tasks, timeout=WIND_UP_SECONDS)
@@ -304,8 +307,14 @@ class Run(Threaded):
                 log.warning(
                     "code of execution %s does not end when it is cancelled; left as it is", self.execution.id
                 )
-        if self.journal.failed is None:
-            await self.journal.durable()
+        lost = self.journal.failed
+        await self.journal.close()
+        if lost is None and self.journal.failed is not None:
+            log.warning(
+                "what execution %s recorded last could not be written: %s",
+                self.execution.id,
+                self.journal.failed,
+            )
 
     def park(
         self, place: str, source: str | None, recorded: Step | None, call: Call | None, why: str
@@ -452,8 +461,11 @@ class Run(Threaded):
         return self.stop is not None or self.left is not None or self.over
 
     def root_cancelled(self) -> bool:
-        """Whether the blueprint as a whole was asked to stop, from outside of this kernel."""
-        return self.stop is None and (self.root is None or self.root.done() or self.root.cancelling() > 0)
+        """Whether the blueprint as a whole was asked to stop, from outside of this kernel.
+
+        That its own code cancelled its task, as `asyncio.timeout` does, is part of what it does.
+        """
+        return self.stop is None and (self.root is None or self.root.done() or self.kernel.is_interrupted)
 
     @property
     def is_terminal(self) -> bool:

@@ -17,7 +17,7 @@ from ..store import Delivery
 from . import places
 from .groups import Group
 from .operations import Operation, for_ever
-from .performing import begin, cancel_step, recorded_error
+from .performing import begin, cancel_step, recorded_error, too_late
 from .places import Call
 from .values import Codec
 from .waiting import AGAIN_S, Wait, check_reason, timed_out
@@ -40,9 +40,12 @@ async def outcome(wait: Wait) -> None:
     run, step = wait.run, wait.step
     try:
         await wait.future
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         if not wait.over:
             run.waits.remove(wait)
+        if wait.over and step.state in STEP_TERMINAL and run.stop is None:
+            await too_late(run, None, error)
+            return
         if run.left is None and not run.over and not run.root_cancelled() and step.state not in STEP_TERMINAL:
             cancel_step(run, step)
         raise
