@@ -63,7 +63,7 @@ def test_nothing_opens_the_file_beside_the_engine(path: Path, kind: str) -> None
 
 
 def test_who_waits_leaves_the_interpreter_to_others(path: Path, kind: str) -> None:
-    store = SqliteSource(path, 2, backend=kind).open("acme")
+    store = SqliteSource(path, 10, backend=kind).open("acme")
     create(store, "exec_1")
     with held(path):
         ticket = store.append("exec_1", 1, 1, b"x", records(2, 2), RUNNING)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backends import BACKENDS
-from stepwell import Kernel, NotFound, blueprint
+from stepwell import Kernel, NotFound, StoreCorrupt, blueprint
 from stepwell.runtime import Handle
 from stepwell.runtime.hosting import Hosting
 from stepwell.store import NewExecution, Projection, Store
@@ -16,6 +16,7 @@ from stepwell.store.memory import MemorySource
 from stepwell.store.retention import purge
 from stepwell.store.sqlite import SqliteSource
 from store.made import make
+from store.processes import in_sqlite
 
 MARK = "SECRETMARK"
 ROW = Projection("running", None, "0" * 32)
@@ -105,6 +106,18 @@ def test_requests(source: Any, foreign: str, name: str) -> None:
     store.close()
 
 
+def test_who_has_nothing_finds_nothing(source: Any, foreign: str) -> None:
+    """Of what is asked for without an id."""
+    store = source.open("acme")
+    ended = [store.finished(state).wait(10) for state in ("completed", "failed", "cancelled")]
+    assert ended == [[], [], []]
+    assert [store.list().wait(10), store.list("completed").wait(10), store.list("running").wait(10)] == ended
+    assert store.list(blueprint=f"{MARK}.f").wait(10) == store.due(2**62).wait(10) == []
+    assert store.list("running", blueprint=f"{MARK}.f").wait(10) == store.arrivals().wait(10) == []
+    assert store.count().wait(10) == store.count(f"{MARK}.f").wait(10) == {}
+    store.close()
+
+
 def test_what_would_fit_theirs(source: Any, foreign: str) -> None:
     """An append where another's journal ends, in its epoch, and a step that its execution waits for."""
     ours, theirs = source.open("acme"), source.open("other-2")
@@ -146,6 +159,24 @@ def test_a_large_payload_is_not_shared(source: Any, foreign: str) -> None:
         ours.get(mine.id).wait(10)
     bodies = b"".join(record[3] for record in theirs.load(kept.id).wait(10))
     assert bodies.count(MARK.encode()) >= 5_000
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_payload_that_is_lost_is_not_taken_from_another(tmp_path: Any, backend: str) -> None:
+    path = tmp_path / "runs.db"
+    source = SqliteSource(path, backend=backend)
+    known = {}
+    for tenant in ("acme", "other"):
+        store = source.open(tenant)
+        known[tenant] = make(store, text=MARK * 5_000)
+        store.close()
+    in_sqlite(path, "DELETE FROM payloads WHERE tenant = 'acme'")
+    ours, theirs = source.open("acme"), source.open("other")
+    with pytest.raises(StoreCorrupt, match="a payload is missing"):
+        ours.load(known["acme"].id).wait(10)
+    assert len(theirs.load(known["other"].id).wait(10)) == known["other"].version + 1
     ours.close()
     theirs.close()
 

@@ -96,6 +96,23 @@ def test_a_journal_that_was_changed_is_not_exported(tmp_path: Path, engine: str)
     store.close()
 
 
+def test_a_record_that_was_changed_with_the_digest_of_the_file_is_not_taken(
+    pair: tuple[Store, Store],
+) -> None:
+    """Whoever writes a file can give it a digest; the chain of the records is not so easily mended."""
+    here, there = pair
+    id = next(row.id for row in here.list("completed").wait(10) if row.version > 5)
+    data = exported(here, [id])
+    lines = data.replace(b'"step 1"', b'"step x"').split(b"\n")[:-2]
+    assert lines != data.split(b"\n")[:-2]
+    end = json.loads(data.split(b"\n")[-2])
+    end["end"]["sha256"] = hashlib.sha256(b"".join(line + b"\n" for line in lines)).hexdigest()
+    lines.append(json.dumps(end, separators=(",", ":")).encode())
+    with pytest.raises(StoreCorrupt, match=f"record 5 of {id} does not follow the one before"):
+        import_(there, io.BytesIO(b"\n".join(lines) + b"\n"))
+    assert there.list().wait(10) == []
+
+
 def test_some_of_them(pair: tuple[Store, Store]) -> None:
     here, there = pair
     ids = [row.id for row in here.list().wait(10)]
