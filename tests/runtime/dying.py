@@ -34,7 +34,7 @@ def run_until_death(source: MemorySource, writes: int, last_is_done: bool, bluep
     finally:
         # What a thread still does belongs to this life, not to the next one's counts.
         for thread in {*threading.enumerate()} - before:
-            if thread.name == "stepwell-step":
+            if thread.name in ("stepwell-step", "stepwell-blueprint"):
                 thread.join(30)
 
 

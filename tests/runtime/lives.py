@@ -58,7 +58,7 @@ class Lives:
             return asyncio.run(asyncio.wait_for(main(), 60))
         finally:
             for thread in {*threading.enumerate()} - before:
-                if thread.name == "stepwell-step":
+                if thread.name in ("stepwell-step", "stepwell-blueprint"):
                     thread.join(30)
 
     def record(self) -> Any:

@@ -1,6 +1,7 @@
 """Pausing and deadlines."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -50,6 +51,59 @@ def test_a_pause_interrupts_and_resume_goes_on(anywhere: StoreSource) -> None:
         assert not await handle.pause(), "it has ended"
 
     in_kernel(anywhere, main)
+
+
+@pytest.mark.parametrize("linger_s", [0, 60])
+@pytest.mark.parametrize("what", ["step", "steps", "wait", "host"])
+def test_it_is_recorded_when_pause_returns(anywhere: StoreSource, what: str, linger_s: float) -> None:
+    """At whatever moment it is asked for, where nothing runs that cannot be interrupted."""
+
+    @blueprint(name=f"paused in a {what}")
+    async def work() -> None:
+        if what == "step":
+            await endless()
+        elif what == "steps":
+            await asyncio.gather(note(1), endless(), stepwell.map(endless, [1, 2]))
+        elif what == "wait":
+            await stepwell.wait_for("never")
+        else:
+            await asyncio.Event().wait()
+
+    async def main(kernel: Kernel) -> None:
+        kernel.linger_s = linger_s
+        for turns in range(25):
+            handle = await kernel.start(work)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert await handle.pause("hold on")
+            (row,) = await kernel.list(limit=1)
+            assert (row.id, row.state) == (handle.id, "paused"), turns
+            assert (await handle.execution()).reason == "hold on"
+
+    in_kernel(anywhere, main)
+
+
+def test_it_is_recorded_when_a_pause_of_what_is_just_taken_up_returns(anywhere: StoreSource) -> None:
+    @blueprint(name="paused while it is taken up")
+    async def work() -> None:
+        await endless()
+
+    async def begin(kernel: Kernel) -> str:
+        handle = await kernel.start(work)
+        await until(lambda: calls)
+        return handle.id
+
+    async def ask(kernel: Kernel, known: str, turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        handle = await kernel.get(known)
+        assert await handle.pause()
+        assert (await kernel.list(limit=1))[0].state == "paused", turns
+        await handle.cancel()
+
+    for turns in range(12):
+        known = in_kernel(anywhere, begin)
+        in_kernel(anywhere, partial(ask, known=known, turns=turns))
 
 
 def test_a_def_step_ends_before_what_it_belongs_to_is_left(anywhere: StoreSource) -> None:

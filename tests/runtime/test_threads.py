@@ -6,11 +6,15 @@ import queue
 import threading
 from typing import Any
 
+import pytest
+
 import stepwell
+from runtime.common import calls, echo
 from stepwell import Kernel, blueprint, step
 from stepwell.runtime.kernel import STEP_THREADS
 from stepwell.runtime.threads import Threads
 from stepwell.store import StoreSource
+from stepwell.store.memory import MemorySource
 
 
 class SlowToTell(queue.SimpleQueue[Any]):
@@ -94,3 +98,44 @@ def test_steps_that_hold_every_thread_hold_up_neither_the_kernel_nor_its_end(any
         asyncio.run(main())
     finally:
         go.set()
+
+
+@pytest.mark.parametrize("asks", [lambda: echo(1), lambda: stepwell.now()])
+def test_a_thread_that_asks_a_loop_in_its_last_moment_ends(source: MemorySource, asks: Any) -> None:
+    """Where the host ends its loop and has not closed the kernel: what is asked then is neither refused nor done."""
+    computing, go, asked, over = (threading.Event() for _ in range(4))
+
+    class Loop(asyncio.SelectorEventLoop):
+        def close(self) -> None:
+            if not self.is_closed():
+                go.set()
+                assert asked.wait(30)
+            super().close()
+
+        def call_soon_threadsafe(self, *given: Any, **options: Any) -> Any:
+            handle = super().call_soon_threadsafe(*given, **options)
+            if go.is_set() and threading.current_thread().name == "stepwell-blueprint":
+                asked.set()
+            return handle
+
+    @blueprint(name="asks too late")
+    def work() -> None:
+        try:
+            computing.set()
+            assert go.wait(30)
+            asks()
+        finally:
+            over.set()
+
+    async def main() -> Kernel:
+        kernel = await Kernel(source, tenant="acme").__aenter__()
+        await kernel.start(work)
+        while not computing.is_set():
+            await asyncio.sleep(0)
+        return kernel
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        kernel = runner.run(main())
+    assert over.wait(30)
+    kernel.threads.close()
+    assert calls == []

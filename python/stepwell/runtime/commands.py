@@ -17,11 +17,14 @@ from .stopping import IN_DOUBT, INTERRUPTED
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .run import Run
 
 UNSET: Final[Any] = type("Unset", (), {"__repr__": lambda _: "…"})()
 """For what may be `None` when it is given."""
 _SETTLE_S: Final = 10.0
 """How long `settle` waits for an execution that runs to come to a stop at the step that is in doubt."""
+_TRIES: Final = 3
+"""How often a wish is seen to that finds an execution in the moment between running and not."""
 _NO_CODE: Final = (StepType.WAIT, StepType.SCOPE, StepType.CHILD, StepType.CONDITION)
 
 
@@ -77,21 +80,32 @@ async def pause(kernel: "Kernel", id: str, reason: str | None) -> bool:
 
 async def _attended(kernel: "Kernel", id: str) -> bool:
     """Sees to a wish at once: where it runs here, or where nobody runs it and none of its code has to be."""
-    run = kernel.running(id)
-    if run is not None:
-        await run.waits.fetch()
-        if run.left is None and run.execution.state == ExecutionState.PAUSED:
-            await asyncio.wait([run.journal.durable(), run.ended], return_when=asyncio.FIRST_COMPLETED)
-    await kernel.left(id)
-    if kernel.running(id) is None:
+    for _ in range(_TRIES):
+        run = kernel.running(id)
+        if run is not None:
+            await run.waits.fetch()
+            await _pause_is_recorded(run)
+        await kernel.left(id)
+        if kernel.running(id) is not None:
+            break
         row = await kernel.store.get(id)
-        if row.state not in EXECUTION_TERMINAL and kernel.taking.may_take(row):
-            try:
-                await attend(kernel, row, await kernel.store.inbox(id, 0, 1000), asked_now=True)
-            except errors.Conflict:
-                pass  # somebody took it up meanwhile, and sees the wish
+        if row.state in EXECUTION_TERMINAL or not kernel.taking.may_take(row):
+            break
+        try:
+            await attend(kernel, row, await kernel.store.inbox(id, 0, 1000), asked_now=True)
+            break
+        except errors.Conflict:
+            pass  # somebody took it up meanwhile, and sees the wish; if that was this kernel, it is waited for
     kernel.poke(id)
     return True
+
+
+async def _pause_is_recorded(run: "Run") -> None:
+    """Returns when an execution that is paused, or is leaving memory and can be paused then, has that in its record."""
+    if run.execution.state == ExecutionState.PAUSED:
+        await asyncio.wait([run.journal.durable(), run.ended], return_when=asyncio.FIRST_COMPLETED)
+    elif isinstance(run.left, errors.LeftMemory):
+        await asyncio.wait([run.ended])
 
 
 async def attend(
@@ -121,7 +135,8 @@ async def attend(
             execution = await kernel.taking.load(row.id)
             for step in filter(children.cascades, execution.steps.values()):
                 await children.cancel_child(kernel, step, reason if isinstance(reason, str) else None)
-            await kernel.taking.alter(row, change)
+            with suppress(errors.TerminalExecution):  # the watcher saw to the same wish a moment ago
+                await kernel.taking.alter(row, change)
             return
         if any(other.kind == "cancel" and other.place < wish.place for other in wishes):
             continue

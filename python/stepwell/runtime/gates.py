@@ -1,7 +1,11 @@
 """Where the thread of a def blueprint waits for the loop."""
 
+import asyncio
 import threading
-from typing import Any
+from typing import Any, Final
+
+_LOOK_S: Final = 1.0
+"""Seconds between two looks whether the loop is still there."""
 
 
 class Abandoned(BaseException):
@@ -20,9 +24,12 @@ class Gate:
         self._result: Any = None
         self._error: BaseException | None = None
 
-    def wait(self) -> Any:
-        """Blocks until it is opened."""
-        self._lock.acquire()
+    def wait(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """Blocks until it is opened. Raises `Abandoned` where the loop that was asked to was closed before it did."""
+        while not self._lock.acquire(timeout=_LOOK_S):
+            # What is asked of a loop in its last moment is neither refused nor done.
+            if loop.is_closed():
+                raise Abandoned
         if self._error is not None:
             raise self._error
         return self._result

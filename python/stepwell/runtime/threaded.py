@@ -82,7 +82,7 @@ class Threaded:
             self.loop.call_soon_threadsafe(self._start_for, work, gate)
         except RuntimeError:  # the loop was closed: whoever closed it left the execution
             raise Abandoned from None
-        return gate.wait()
+        return gate.wait(self.loop)
 
     def on_loop(self, work: Callable[[], Any]) -> Any:
         """What `work` returns or raises; called on the loop, where a def blueprint's thread asks."""
@@ -105,7 +105,7 @@ class Threaded:
             self.loop.call_soon_threadsafe(do)
         except RuntimeError:
             raise Abandoned from None
-        return gate.wait()
+        return gate.wait(self.loop)
 
     def _start_for(self, work: Callable[[], Coroutine[Any, Any, Any]], gate: Gate) -> None:
         scope = gate.scope if isinstance(gate.scope, Scope) else None
