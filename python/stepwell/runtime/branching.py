@@ -221,7 +221,8 @@ class _Batching:
     async def _all(self) -> str:
         most = self._group._concurrency or len(self._branches)
         reason = self._reason() if not self._branches else None
-        ended, waiting = self._known()
+        order = self._run.order
+        ended, waiting = self._known({} if order is None or order.is_through else await order.numbers())
         while reason is None and ended:
             reason = await self._replay(ended.popleft())
         while reason is None:
@@ -234,7 +235,7 @@ class _Batching:
                 reason = self._count(error)
         return reason
 
-    def _known(self) -> "tuple[deque[int], deque[int]]":
+    def _known(self, numbers: dict[str, int]) -> "tuple[deque[int], deque[int]]":
         """The branches that the record has an outcome of, in the order of those, and the others."""
         total = len(self._branches)
         if not self._run.replayed:
@@ -249,10 +250,8 @@ class _Batching:
             else:
                 # One that was cancelled was so by its blueprint, which is about to do so again.
                 (last if known is not None and known.state in STEP_TERMINAL else rest).append(at)
-        order, place = self._run.order, self._call.place
-        if order is not None:
-            ended.sort(key=lambda one: (one[0], order.number(f"{place}/{one[1]}")))
-        return deque(at for _, at in (sorted(ended) if order is None else ended)), deque(rest + last)
+        ended.sort(key=lambda one: (one[0], numbers.get(f"{self._call.place}/{one[1]}", 0)))
+        return deque(at for _, at in ended), deque(rest + last)
 
     async def _replay(self, at: int) -> str | None:
         """Counts a recorded outcome. If those decide about the batch, nothing else of it is begun."""

@@ -39,9 +39,8 @@ async def perform(run: "Run", call: Call) -> Any:
             if not call.op.replays_itself and step.state in STEP_TERMINAL:
                 return await _recorded(run, call, step)
         # A group goes on to what its code has in the record, and so does code that has its callback.
-        if run.order is not None and not (
-            call.op.holds_steps or (step is not None and call.op.replays_itself)
-        ):
+        goes_in = call.op.holds_steps or (step is not None and call.op.replays_itself)
+        if run.order is not None and not goes_in and not run.order.is_through:
             await run.order.end()
     goes_on = step is not None and call.op.goes_on and stopping.is_coming(run)
     if run.held and not goes_on and await stopping.before_start(run, call):
@@ -130,7 +129,7 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
             await compare(run, call, step)
             if step.state in STEP_TERMINAL:
                 return await _recorded(run, call, step)
-        if run.order is not None:
+        if run.order is not None and not run.order.is_through:
             await run.order.end()
     if run.held and await _held(run, call, step):
         return await perform_step(run, call, spec)
@@ -438,8 +437,9 @@ async def breathe(run: "Run", call: Call | None) -> None:
     Tasks that were made since have begun by then, as they had when the step was run; and now and then the host has its
     turn while a long record is gone through.
     """
-    if run.order is not None and call is not None:
-        await run.order.turn(call.scope, call.place)
+    order = run.order
+    if order is not None and call is not None and not order.passes(call.scope, call.place):
+        await order.turn(call.scope, call.place)
         check_left(run)
     run.replays += 1
     if run.fresh or run.replays % _REPLAYED_PER_TURN == 0:

@@ -131,7 +131,7 @@ class Run(Threaded):
         self._recorded_tasks: dict[str, int] | None = None
         if self.replayed:
             diverging.index(self)
-            self.order = ordering.order_of(self)
+            self.order = ordering.Order(self)
             self.passes_on = renewing.PLACE in self.recorded
 
     # --- beginning and ending -------------------------------------------------------------------------------------

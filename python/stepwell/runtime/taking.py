@@ -15,7 +15,6 @@ from . import owners, records as recorded, renewing
 from .core import Execution
 from .functions import Blueprint
 from .journaling import boundary, projection
-from .ordering import order_of
 from .run import Run
 
 if TYPE_CHECKING:
@@ -243,10 +242,9 @@ class Taking:
             execution.resume()
         run = Run(kernel, blueprint, execution, epoch, stored)
         run.journal.wakes = row.wake_at_ns
-        if run.order is not None and run.order.has_ties:
+        if run.order is not None:
             read = lambda: recorded.endings(kernel.store, row._replace(version=stored))
-            ended = await kernel.threads.apart.run(contextvars.copy_context(), read)
-            run.order = order_of(run, ended)
+            run.order.ended = lambda: kernel.threads.apart.run(contextvars.copy_context(), read)
         if resumed:  # somebody wants it: claims that came to nothing are counted anew
             run.journal.progress = True
             await run.journal.durable()

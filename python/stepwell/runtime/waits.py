@@ -301,11 +301,10 @@ class Callback(Generic[T]):
     async def _turn(self) -> None:
         """An answer that is recorded is seen when it is its turn, and one that is new after all of those."""
         order, here = self._run.order, places.here()
-        if order is None:
+        if order is None or order.is_through:
             return
-        if order.has(self._call.place):
-            scope = here if isinstance(here, places.Scope) else self._call.scope
-            await order.turn(scope, self._call.place)
+        if self._call.place in await order.numbers():
+            await order.turn(here if isinstance(here, places.Scope) else self._call.scope, self._call.place)
         else:
             await order.end()
 
