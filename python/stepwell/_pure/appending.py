@@ -42,9 +42,9 @@ class Appender:
     def append_drained(
         self, execution: Any, expected_seq: int, epoch: int, progress: bool, power: bool
     ) -> Ticket | list[tuple[int, int, str, bytes]]:
-        """Drains an execution that runs, and asks for the append of that.
+        """Drains an execution, and asks for the append of that.
 
-        Gives the records back where they need the long way, or where there are none.
+        Gives the records back where they need the long way, as all do unless it runs, or where there are none.
         """
         found: list[tuple[int, int, str, bytes]] = execution.drain()
         return found

@@ -18,7 +18,6 @@ from .operations import Operation
 from .values import Codec
 
 if TYPE_CHECKING:
-    from .places import Call
     from .run import Run
 
 P = ParamSpec("P")
@@ -46,6 +45,7 @@ class StepSpec(Operation):
         "record_input",
         "retry",
         "retry_on",
+        "takes_plain",
         "timeout_s",
         "untyped",
     )
@@ -93,6 +93,7 @@ class StepSpec(Operation):
         self.record_input = model.flag("record_input", record_input)
         self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
         self._hints: values.Hints | None = None
+        self.takes_plain = False  # whether its arguments are recorded as they are, where that is known
         self.is_bare = (
             False  # whether it is known that its result is recorded as it is, and seen as it is recorded
         )
@@ -115,6 +116,7 @@ class StepSpec(Operation):
             found = self._hints = values.hints(self.fn)
             if not self.untyped:
                 self.returns(found.annotation)
+            self.takes_plain = self.record_input and self.codec is None and not found.writes
             self.is_bare = self.codec is None and self.restore is None and self.write is None
         return found
 
@@ -142,8 +144,7 @@ class StepSpec(Operation):
             return codec.encode(value)
         return value if self.write is None else self.write(value)
 
-    def perform(self, run: "Run", call: "Call") -> Coroutine[Any, Any, Any]:
-        return performing.perform_step(run, call, self)
+    perform = performing.perform_step
 
 
 def _classes(given: object) -> tuple[type[BaseException], ...] | None:

@@ -256,12 +256,7 @@ class Journaling:
         try:
             if self._request is not None:
                 ticket = self._asked_again()
-            elif (
-                short is not None
-                and execution.state is ExecutionState.RUNNING  # as after most steps
-                and not self.taken
-                and not self.opened
-            ):
+            elif short is not None and not self.taken and not self.opened:
                 found = short.append_drained(
                     execution, self._version, self.epoch, self.progress, self._needed
                 )

@@ -116,7 +116,7 @@ def begin(
     return step
 
 
-async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
+async def perform_step(spec: "StepSpec", run: "Run", call: Call) -> Any:
     """The outcome of a step that runs code: as it is recorded, or after as many attempts as it takes."""
     if call.scope.step is not None and call.scope.is_over:
         await never(run)
@@ -132,7 +132,7 @@ async def perform_step(run: "Run", call: Call, spec: "StepSpec") -> Any:
         if run.order is not None and not run.order.is_through:
             await run.order.end()
     if run.held and await _held(run, call, step):
-        return await perform_step(run, call, spec)
+        return await perform_step(spec, run, call)
     if step is not None:
         await _take_up(run, step, spec)
         call.attempt = step.attempt + 1

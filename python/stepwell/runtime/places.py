@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import encoding, errors
 from .._spec import STEP_TERMINAL
+from .core import encode
 
 if TYPE_CHECKING:
     from .core import Step
@@ -71,7 +72,10 @@ class Call:
         self.input = input
         self.args = args
         self.kwargs = kwargs
-        self.place = scope.next_call() if place is None else place
+        if place is None:
+            place = f"{scope.path}{scope.calls}"
+            scope.calls += 1
+        self.place = place
         self.step: Step | None = None
         self.branches: dict[int, Step] | None = None
         self.attempt = 1
@@ -293,7 +297,10 @@ def call(spec: "StepSpec", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     run = here.run
     if not here.runs or threading.get_ident() != run.thread:
         here.check_owner(spec.name)
-    given = spec.input_of(run, args, kwargs) if args or kwargs else None
+    if spec.takes_plain and args and not kwargs and not run.has_codec:
+        given: bytes | None = encode(args)
+    else:
+        given = spec.input_of(run, args, kwargs) if args or kwargs else None
     made = Call(here, spec, args, kwargs, given, _where(3) if run.replayed else None)
     return run.perform_blocking(made) if isinstance(here.owner, int) else spec.perform(run, made)
 

@@ -252,7 +252,7 @@ class SqliteStore:
     def append_drained(
         self, execution: Any, expected_seq: int, epoch: int, progress: bool, durability: Durability
     ) -> Ticket[int] | list[Record]:
-        """Drains an execution that runs, and appends that: for most appends of a runtime, `drain` and `append` in one.
+        """Drains an execution, and appends that where it runs: for most appends of a runtime, both in one.
 
         Gives the records back where they are for `append`, or where there are none. If it raises, nothing was drained.
         """

@@ -143,9 +143,9 @@ impl Appender {
         self.ask(py, by, last, values, Work::Change { power, change }).map(Some)
     }
 
-    /// Drains an execution that runs, and asks for the append of that.
+    /// Drains an execution, and asks for the append of that.
     ///
-    /// Gives the records back where they need the long way, or where there are none.
+    /// Gives the records back where they need the long way, as all do unless it runs, or where there are none.
     fn append_drained<'py>(
         &self,
         execution: &Bound<'py, PyAny>,
@@ -161,7 +161,8 @@ impl Appender {
         let own = own.get();
         let (drained, head) = own.change(py, |core| {
             let drained = core.drain();
-            Ok((drained, core.head().and_then(|head| ArrayString::<HEAD>::from(head).ok())))
+            let head = core.head().filter(|_| core.status().state == ExecutionState::Running);
+            Ok((drained, head.and_then(|head| ArrayString::<HEAD>::from(head).ok())))
         })?;
         let action_id = ids::new_action_id()?;
         let id = own.id.text("exec");
