@@ -14,7 +14,7 @@ from ..store import Delivery, ExecutionRow
 from .core import new_id
 from .groups import inner_error
 from .operations import Operation, finished
-from .performing import begin, cancel_step, recorded_error, seen
+from .performing import begin, cancel_step, recorded_error, seen, why_cancelled
 from .places import Call
 from .stopping import check_left
 from .values import Codec
@@ -41,12 +41,13 @@ def child_id(step_id: str) -> str:
 class ChildWait(Wait):
     """Over when the child has ended."""
 
-    __slots__ = ("_op", "starting")
+    __slots__ = ("_op", "given_up", "starting")
 
     def __init__(self, run: "Run", step: "Step", op: "Child") -> None:
         super().__init__(run, step, WaitReason.SUB_AGENT, None)
         self._op = op
         self.starting: asyncio.Task[Any] | None = None
+        self.given_up = False
 
     def wants(self, delivery: Delivery) -> bool:
         return not self.over and delivery.kind == "child" and delivery.id == self.step.id
@@ -57,7 +58,10 @@ class ChildWait(Wait):
     def ended(self, told: Any, taken: "list[str] | None" = None) -> None:
         """The child has ended like this: `{"output": …}` or `{"error": …}`."""
         execution, step = self.run.execution, self.step
-        if "error" in told:
+        if self.given_up:
+            # Its code sees the cancellation, and not how the child ended: so it has to be on replay.
+            self.end(lambda: execution.cancel_step(step, reason=why_cancelled(self.run)), taken or ())
+        elif "error" in told:
             error = inner_error(ExecutionError.from_dict(told["error"]), step.id)
             self.end(lambda: execution.fail_step(step, error), taken or ())
         else:
@@ -215,6 +219,7 @@ class Child(Operation):
 
         Whoever cancels this once more does not wait any longer; what is asked of the child stays asked.
         """
+        wait.given_up = True
         if self._policy == CASCADE:
             why = None if run.stop is None else run.stop.reason
             await asyncio.shield(run.kernel.spawn(cancel_child(run.kernel, step, why, wait.starting)))
