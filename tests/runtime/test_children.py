@@ -435,8 +435,41 @@ def test_a_child_that_its_code_gave_up_was_cancelled_on_replay_too(
             handle = await kernel.get(handle.id)
             await handle.signal("go", "gone on")
             assert await handle.result(timeout="20s") == ["cancelled", "gone on"]
-            (given_up,) = [one for one in (await handle.execution()).steps.values() if one.step_type == "child"]
+            (given_up,) = [
+                one for one in (await handle.execution()).steps.values() if one.step_type == "child"
+            ]
             assert given_up.state == "cancelled"
+
+    asyncio.run(main())
+
+
+@blueprint(name="children.gives up early")
+async def gives_up_early(key: str | None, turns: int) -> Any:
+    task = asyncio.create_task(stepwell.child(asks, "name", key=key))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await echo(task.cancelled())
+    return [task.cancelled(), await stepwell.wait_for("go")]
+
+
+@pytest.mark.parametrize("key", [None, "key"])
+def test_a_child_may_be_given_up_while_it_is_being_started(anywhere: StoreSource, key: str | None) -> None:
+    """As early as may be: its step is on the record as cancelled, and no child goes on."""
+
+    async def main() -> None:
+        given = [(None if key is None else f"{key} {turns}", turns) for turns in range(0, 40, 3)]
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            handles = [await kernel.start(gives_up_early, *args) for args in given]
+            while len(calls) < len(given):
+                await asyncio.sleep(0)
+        assert all(calls)
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            for handle in [await kernel.get(handle.id) for handle in handles]:
+                await handle.signal("go", "gone on")
+                assert await handle.result(timeout="20s") == [True, "gone on"]
+            assert {row.state for row in await kernel.list(blueprint="children.asks")} <= {"cancelled"}
 
     asyncio.run(main())
 

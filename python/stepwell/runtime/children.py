@@ -134,26 +134,17 @@ class Child(Operation):
     async def go(self, run: "Run", call: Call, step: "Step | None") -> Any:
         starting: asyncio.Task[Any] | None = None
         if step is None and self._key is not None:
-            # Only when it was looked for it is known which execution it is.
-            step_id = _keyed_step_id(run, call.place)
-            starting = self._start(run, child_id(step_id), step_id)
-            try:
-                known = await asyncio.shield(starting)
-            except REFUSALS as refusal:
-                step = begin(run, call, None, step_id=step_id)
-                await self._refused(run, step, refusal)
-            check_left(run)
-            step = begin(run, call, None, key=known, step_id=step_id)
-            run.journal.opened.append(step.id)
+            step, starting = await self._begin_keyed(run, call)
         elif step is None or step.state == StepState.PENDING:
             step_id = typeid_of_step()
             step = begin(run, call, step, key=child_id(step_id), step_id=step_id)
             run.journal.opened.append(step.id)
-        await run.journal.durable()
-        check_left(run)
         wait = ChildWait(run, step, self)
-        run.waits.add(wait)
+        wait.starting = starting
         try:
+            await run.journal.durable()
+            check_left(run)
+            run.waits.add(wait)
             if not wait.over:
                 wait.starting = starting or self._start(run, step.key or child_id(step.id), step.id)
                 await self._begin(run, step, wait)
@@ -167,6 +158,27 @@ class Child(Operation):
             raise recorded_error(step)
         return self.result(run, step)
 
+    async def _begin_keyed(self, run: "Run", call: Call) -> "tuple[Step, asyncio.Task[Any]]":
+        """Begins a step for the child with a key: only when that was looked for it is known which execution it is."""
+        step_id = _keyed_step_id(run, call.place)
+        starting = self._start(run, child_id(step_id), step_id)
+        try:
+            known = await asyncio.shield(starting)
+        except REFUSALS as refusal:
+            await self._refused(run, begin(run, call, None, step_id=step_id), refusal)
+        except asyncio.CancelledError:
+            if run.left is None and not run.over and not run.root_cancelled():
+                step = begin(run, call, None, step_id=step_id)
+                run.journal.opened.append(step.id)
+                wait = ChildWait(run, step, self)
+                wait.starting = starting
+                await self._cancelled(run, step, wait)
+            raise
+        check_left(run)
+        step = begin(run, call, None, key=known, step_id=step_id)
+        run.journal.opened.append(step.id)
+        return step, starting
+
     def _start(self, run: "Run", id: str, step_id: str) -> "asyncio.Task[Any]":
         """Makes or finds the child; whoever is cancelled meanwhile knows afterwards that there is one."""
         link = ParentLink("step_execution", step_id)
@@ -176,13 +188,17 @@ class Child(Operation):
 
     async def _begin(self, run: "Run", step: "Step", wait: ChildWait) -> None:
         """Sees to it that there is the child, and that its end will be heard of."""
-        kernel = run.kernel
         assert wait.starting is not None
         try:
             known = await asyncio.shield(wait.starting)
         except REFUSALS as refusal:
             run.waits.remove(wait)
             await self._refused(run, step, refusal)
+        await self._hear(run, step, wait, known)
+
+    async def _hear(self, run: "Run", step: "Step", wait: ChildWait, known: str) -> None:
+        """Has this kernel tell of the end of the child, if it has not ended."""
+        kernel = run.kernel
         last, told = await told_of(kernel, known)
         while told is None and kernel.will_tell(last, {(run.execution.id, step.id)}):
             last, told = await told_of(kernel, last)
@@ -223,6 +239,15 @@ class Child(Operation):
         if self._policy == CASCADE:
             why = None if run.stop is None else run.stop.reason
             await asyncio.shield(run.kernel.spawn(cancel_child(run.kernel, step, why, wait.starting)))
+        try:
+            known = step.key or child_id(step.id)
+            if wait.starting is not None:
+                known = await asyncio.shield(wait.starting)
+            if run.waits.get(step.id) is not wait:
+                run.waits.add(wait)
+            await self._hear(run, step, wait, known)
+        except (*REFUSALS, errors.NotFound):
+            return  # there is none
         await _over(run, wait)
 
     async def outside(self) -> Any:
@@ -262,10 +287,13 @@ async def cancel_child(
     kernel: "Kernel", step: "Step", why: str | None, starting: "asyncio.Task[Any] | None" = None
 ) -> None:
     """Asks for the child of this step to be cancelled, once there is one."""
-    if starting is not None and not starting.done():
+    id = step.key or child_id(step.id)
+    if starting is not None:
         await asyncio.wait([starting])
+        if not starting.cancelled() and starting.exception() is None:
+            id = starting.result()
     try:
-        await kernel.request_cancel(step.key or child_id(step.id), why or "its parent was cancelled")
+        await kernel.request_cancel(id, why or "its parent was cancelled")
     except errors.NotFound:
         pass  # it was never made, or has been purged
 
