@@ -133,6 +133,8 @@ class Child(Operation):
 
     async def go(self, run: "Run", call: Call, step: "Step | None") -> Any:
         starting: asyncio.Task[Any] | None = None
+        # Where all of it waited, the child had been made: if there is none now, it was purged, and is not made again.
+        was_made = run.waited and step is not None and step.state == StepState.RUNNING
         if step is None and self._key is not None:
             step, starting = await self._begin_keyed(run, call)
         elif step is None or step.state == StepState.PENDING:
@@ -146,7 +148,7 @@ class Child(Operation):
             check_left(run)
             run.waits.add(wait)
             if not wait.over:
-                wait.starting = starting or self._start(run, step.key or child_id(step.id), step.id)
+                wait.starting = starting or self._start(run, step.key or child_id(step.id), step.id, was_made)
                 await self._begin(run, step, wait)
                 run.waits.idle_soon()
             await _over(run, wait)
@@ -179,11 +181,13 @@ class Child(Operation):
         run.journal.opened.append(step.id)
         return step, starting
 
-    def _start(self, run: "Run", id: str, step_id: str) -> "asyncio.Task[Any]":
+    def _start(self, run: "Run", id: str, step_id: str, was_made: bool = False) -> "asyncio.Task[Any]":
         """Makes or finds the child; whoever is cancelled meanwhile knows afterwards that there is one."""
         link = ParentLink("step_execution", step_id)
         return run.kernel.spawn(
-            run.kernel.start_child(self._blueprint, id, self._recorded(run.kernel.codec), self._key, link)
+            run.kernel.start_child(
+                self._blueprint, id, self._recorded(run.kernel.codec), self._key, link, was_made
+            )
         )
 
     async def _begin(self, run: "Run", step: "Step", wait: ChildWait) -> None:

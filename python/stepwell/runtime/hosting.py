@@ -69,10 +69,16 @@ class Hosting:
         return run
 
     async def start_child(
-        self, bp: Blueprint[..., Any], id: str, given: Any, key: str | None, link: model.ParentLink
+        self,
+        bp: Blueprint[..., Any],
+        id: str,
+        given: Any,
+        key: str | None,
+        link: model.ParentLink,
+        was_made: bool = False,
     ) -> str:
         """Makes or finds the child execution with this id, and sees that it runs. Returns its id."""
-        return await self.taking.start_child(bp, id, given, key, link)
+        return await self.taking.start_child(bp, id, given, key, link, was_made)
 
     def will_tell(self, child: str, waiting: set[tuple[str, str]]) -> bool:
         """When this child ends here, these steps of executions are told. `False` where that was known."""
