@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -270,7 +271,10 @@ def typeid_of_step() -> str:
 def _keyed_step_id(run: "Run", place: str) -> str:
     """The id of the step for a child with a key: the same in the next life, since the child may be there by then."""
     started = run.execution.created_at
-    random = hashlib.sha256(f"{run.execution.id} {place}".encode("utf-8", "surrogatepass")).digest()
+    # A step at this place that was given up has an id, too. Each mark of that stays in the record.
+    given_up = next(number for number in itertools.count() if f"!accepted {number}" not in run.recorded)
+    text = f"{run.execution.id} {place}" + (f" {given_up}" if given_up else "")
+    random = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     number = int(started.timestamp() * 1000) << 80 | int.from_bytes(random[:10])
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
@@ -300,6 +304,16 @@ async def cancel_child(
         await kernel.request_cancel(id, why or "its parent was cancelled")
     except errors.NotFound:
         pass  # it was never made, or has been purged
+
+
+async def give_up_child(kernel: "Kernel", step: "Step", why: str) -> None:
+    """Cancels a child that the code of its parent starts no more.
+
+    One with a key goes on: the code as it is now finds it by that.
+    """
+    with suppress(errors.NotFound):
+        if (await kernel.store.get(step.key or child_id(step.id))).key is None:
+            await cancel_child(kernel, step, why)
 
 
 def cascades(step: "Step") -> bool:

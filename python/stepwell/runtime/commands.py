@@ -21,6 +21,7 @@ UNSET: Final[Any] = type("Unset", (), {"__repr__": lambda _: "…"})()
 """For what may be `None` when it is given."""
 _SETTLE_S: Final = 10.0
 """How long `settle` waits for an execution that runs to come to a stop at the step that is in doubt."""
+_ACCEPTED: Final = "its code changed, and that was accepted"
 _NO_CODE: Final = (StepType.WAIT, StepType.SCOPE, StepType.CHILD, StepType.CONDITION)
 
 
@@ -201,27 +202,36 @@ async def accept(kernel: "Kernel", row: ExecutionRow) -> None:
         raise errors.Conflict(f"execution {row.id} is {row.state}, not paused: there is nothing to accept")
 
     def change(execution: Execution) -> list[str]:
-        place = diverging.place_of(execution.reason)
-        if place is None:
-            raise errors.Conflict(f"execution {row.id} is not paused because its code and record differ")
-        recorded: dict[str, Step] = {}
-        for step in execution.steps.values():
-            if step.place is not None:
-                recorded[step.place] = step
-                if step.name == diverging.ACCEPTED:
-                    diverging.given_up(recorded, step.input)
+        place, gone = _given_up(execution)
         execution.resume()
         if execution.state == ExecutionState.WAITING:
             execution.resume()
-        for step in diverging.given_up(recorded, place):
+        for step in gone:
             if step.state not in STEP_TERMINAL:
-                execution.cancel_step(step, reason="its code changed, and that was accepted")
+                execution.cancel_step(step, reason=_ACCEPTED)
         number = sum(step.name == diverging.ACCEPTED for step in execution.steps.values())
         mark = execution.start_step(diverging.ACCEPTED, place=f"!accepted {number}", input=place)
         execution.complete_step(mark)
         return []
 
+    # Before it is on the record, so that a crash leaves none behind.
+    for step in filter(children.cascades, _given_up(await kernel.taking.load(row.id))[1]):
+        await children.give_up_child(kernel, step, _ACCEPTED)
     await kernel.taking.alter(row, change)
+
+
+def _given_up(execution: Execution) -> tuple[str, list[Step]]:
+    """The place where an execution diverged, and the steps that are given up where that is accepted."""
+    place = diverging.place_of(execution.reason) if execution.state == ExecutionState.PAUSED else None
+    if place is None:
+        raise errors.Conflict(f"execution {execution.id} is not paused because its code and record differ")
+    recorded: dict[str, Step] = {}
+    for step in execution.steps.values():
+        if step.place is not None:
+            recorded[step.place] = step
+            if step.name == diverging.ACCEPTED:
+                diverging.given_up(recorded, step.input)
+    return place, diverging.given_up(recorded, place)
 
 
 def copied(execution: Execution, step_id: str, made: Execution) -> None:
