@@ -150,7 +150,11 @@ async def settle(
         step = execution.get_step(step_id)
         if step is None:
             raise errors.NotFound(f"execution {row.id} has no step {step_id[:80]!a}")
-        if step.state != StepState.RUNNING or (step.step_type in _NO_CODE and step.callable_id is None):
+        moves = not doubted and execution.state != ExecutionState.PAUSED
+        if moves and (row.owner is not None or row.version != execution.version):
+            raise errors.Conflict(f"execution {row.id} is being taken up")  # it comes to a stop, or goes on
+        no_code = step.step_type in _NO_CODE and step.callable_id is None
+        if step.state != StepState.RUNNING or no_code or step.step_type == StepType.CHILD or moves:
             refused.append(
                 errors.Conflict(f"step {step_id} is {step.state}, not in doubt: nothing was changed")
             )
@@ -162,24 +166,38 @@ async def settle(
             execution.fail_step(step, failure.replace(step_id=failure.step_id or step.id))
         else:
             execution.complete_step(step, output=kernel.encoded(output))
-        if execution.state == ExecutionState.PAUSED and execution.reason == IN_DOUBT:
+        if execution.state != ExecutionState.PAUSED:
+            execution.pause(IN_DOUBT)  # so that the next one of it may be settled, too
+        if execution.reason == IN_DOUBT:
             execution.resume()
         return []
 
+    doubted = False
     until = time.monotonic() + _SETTLE_S
     while row.state not in EXECUTION_TERMINAL:
         if kernel.running(row.id) is None and kernel.taking.may_take(row):
+            doubted = await _is_doubted(kernel, row)
             with suppress(errors.Conflict):
                 await kernel.taking.alter(row, change)
                 return
             if refused:
                 raise refused[0]
-        elif time.monotonic() >= until:
+        if time.monotonic() >= until:
             break
         # Another step of it was settled just now: it comes to a stop at this one by itself.
         await asyncio.wait([kernel.watching.change(row.id)], timeout=0.02)
         row = await kernel.store.get(row.id)
     raise errors.Conflict(f"execution {row.id} is {row.state}, not in doubt: nothing was changed")
+
+
+async def _is_doubted(kernel: "Kernel", row: ExecutionRow) -> bool:
+    """Whether an execution that nobody runs came to a stop at a step in doubt, or one of several was settled just now.
+
+    A step that merely ran when its process ended is done again by itself.
+    """
+    if row.state == ExecutionState.PAUSED:
+        return True
+    return (await kernel.last_record(row)).get("kind") == "resume"
 
 
 async def resume(kernel: "Kernel", row: ExecutionRow) -> None:
