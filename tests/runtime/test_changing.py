@@ -270,6 +270,27 @@ def test_fork_goes_on_from_a_step(anywhere: StoreSource, at: int, again: list[An
     assert calls == again
 
 
+def test_fork_behind_a_callback_whose_id_was_given_away(anywhere: StoreSource) -> None:
+    async def asks() -> Any:
+        answer = await stepwell.callback("asks")
+        await note(answer.id)
+        return [await answer.result(), await note("end"), await stepwell.wait_for("go")]
+
+    async def forks(kernel: Kernel) -> str:
+        old = await kernel.start(make(asks))
+        await until(lambda: len(calls) == 1)
+        await kernel.complete_callback(calls[0], "answer")
+        await until(lambda: len(calls) == 2)
+        steps = (await old.execution()).steps.values()
+        (end,) = [found.id for found in steps if found.name == "note" and found.input == ["end"]]
+        new = await kernel.fork(old.id, end)
+        await until(lambda: len(calls) == 3)
+        return new.id
+
+    known = in_kernel(anywhere, forks)
+    assert go_on(anywhere, known, asks, 1) == ["answer", "end", None]
+
+
 # --- versions -----------------------------------------------------------------------------------------------------
 
 

@@ -252,6 +252,12 @@ def _given_up(execution: Execution) -> tuple[str, list[Step]]:
     return place, diverging.given_up(recorded, place)
 
 
+def _is_callback(step: Step) -> bool:
+    """Whether this is a wait whose id the code gives away: in a copy it says that id as before."""
+    given = step.input
+    return step.step_type == StepType.WAIT and isinstance(given, dict) and "heartbeat_ns" in given
+
+
 def copied(execution: Execution, step_id: str, made: Execution) -> None:
     """Writes into a new execution what was recorded before this step. Raises `NotFound` where there is no such step."""
     target = execution.get_step(step_id)
@@ -268,7 +274,7 @@ def copied(execution: Execution, step_id: str, made: Execution) -> None:
         step = new[old.id] = made.start_step(
             old.name,
             type=old.step_type,
-            key=old.key,
+            key=old.key or (old.id if _is_callback(old) else None),
             input=old.input,
             place=old.place,
             callable_id=old.callable_id,
