@@ -462,9 +462,9 @@ def test_a_child_may_be_given_up_while_it_is_being_started(anywhere: StoreSource
         given = [(None if key is None else f"{key} {turns}", turns) for turns in range(0, 40, 3)]
         async with Kernel(anywhere, tenant="acme") as kernel:
             handles = [await kernel.start(gives_up_early, *args) for args in given]
-            while len(calls) < len(given):
+            while len(echoed := [value for value in calls if isinstance(value, bool)]) < len(given):
                 await asyncio.sleep(0)
-        assert all(calls)
+        assert all(echoed)
         async with Kernel(anywhere, tenant="acme") as kernel:
             for handle in [await kernel.get(handle.id) for handle in handles]:
                 await handle.signal("go", "gone on")
