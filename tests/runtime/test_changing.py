@@ -29,7 +29,8 @@ def record(source: StoreSource, body: Callable[[], Any], signals: int = 0) -> st
 
         async def waits() -> bool:
             row = await kernel.store.get(handle.id)
-            return row.state == "waiting" and not await kernel.store.inbox(handle.id)
+            inbox = await kernel.store.inbox(handle.id)
+            return row.state == "waiting" and all(one.kind != "signal" for one in inbox)
 
         await until(waits)
         return handle.id
@@ -269,6 +270,27 @@ def test_fork_goes_on_from_a_step(anywhere: StoreSource, at: int, again: list[An
     assert calls == again
 
 
+def test_fork_behind_a_callback_whose_id_was_given_away(anywhere: StoreSource) -> None:
+    async def asks() -> Any:
+        answer = await stepwell.callback("asks")
+        await note(answer.id)
+        return [await answer.result(), await note("end"), await stepwell.wait_for("go")]
+
+    async def forks(kernel: Kernel) -> str:
+        old = await kernel.start(make(asks))
+        await until(lambda: len(calls) == 1)
+        await kernel.complete_callback(calls[0], "answer")
+        await until(lambda: len(calls) == 2)
+        steps = (await old.execution()).steps.values()
+        (end,) = [found.id for found in steps if found.name == "note" and found.input == ["end"]]
+        new = await kernel.fork(old.id, end)
+        await until(lambda: len(calls) == 3)
+        return new.id
+
+    known = in_kernel(anywhere, forks)
+    assert go_on(anywhere, known, asks, 1) == ["answer", "end", None]
+
+
 # --- versions -----------------------------------------------------------------------------------------------------
 
 
@@ -297,3 +319,73 @@ def test_versions(anywhere: StoreSource) -> None:
         in_kernel(anywhere, end)
     make(waits, version="3", accepts=("1",))
     assert in_kernel(anywhere, end) == "done"
+
+
+# --- children -----------------------------------------------------------------------------------------------------
+
+
+@blueprint(name="changes.child")
+async def a_child(name: str | None) -> Any:
+    return await note("child") if name is None else await stepwell.wait_for(name)
+
+
+@pytest.mark.parametrize("name", [None, "child's"], ids=["ended", "open"])
+def test_accept_before_a_child_with_a_key(anywhere: StoreSource, name: str | None) -> None:
+    """The new call is a new step, and finds the child that there is."""
+
+    def code(first: str) -> Callable[[], Any]:
+        async def body() -> Any:
+            await note(first)
+            found = stepwell.child(a_child, name, key="k")
+            value = await found
+            return [first, value, await stepwell.wait_for("go")]
+
+        return body
+
+    known = record(anywhere, code("old"))
+    make(code("new"))
+
+    async def accept(kernel: Kernel) -> Any:
+        handle = await kernel.get(known)
+        await handle.signal("go", "gone on")  # that it is taken up, too
+        with pytest.raises(DivergenceError):
+            await handle.result(timeout=10)
+        await handle.accept()
+        (child,) = await kernel.list(blueprint="changes.child")
+        assert child.state == ("completed" if name is None else "waiting")
+        if name is not None:
+            await (await kernel.get(child.id)).signal(name, "child")
+        assert await handle.result(timeout=10) == ["new", "child", "gone on"]
+        assert len(await kernel.list(blueprint="changes.child")) == 1
+
+    in_kernel(anywhere, accept)
+
+
+@pytest.mark.parametrize("on_cancel", ["cascade", "detach"])
+def test_accept_ends_a_child_that_is_given_up(anywhere: StoreSource, on_cancel: str) -> None:
+    async def old() -> Any:
+        await note("old")
+        return await stepwell.child(a_child, "never", on_cancel=on_cancel)
+
+    async def new() -> Any:
+        return await note("new")
+
+    known = record(anywhere, old)
+    make(new)
+
+    async def accept(kernel: Kernel) -> None:
+        handle = await kernel.get(known)
+        await handle.signal("go", "gone on")  # that it is taken up, too
+        with pytest.raises(DivergenceError):
+            await handle.result(timeout=10)
+        await handle.accept()
+        assert await handle.result(timeout=10) == "new"
+        (child,) = await kernel.list(blueprint="changes.child")
+        handle = await kernel.get(child.id)
+        if on_cancel == "cascade":
+            with pytest.raises(stepwell.ExecutionError, match="its code changed"):
+                await handle.result(timeout=10)
+        else:
+            assert child.state == "waiting"
+
+    in_kernel(anywhere, accept)

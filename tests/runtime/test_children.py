@@ -14,6 +14,7 @@ from runtime.common import QUICK, broken, calls, echo
 from runtime.lives import Lives, killed_everywhere
 from stepwell import Completion, ExecutionError, Kernel, ManualClock, ParentLink, blocking, blueprint, step
 from stepwell.errors import ValidationError
+from stepwell.store import StoreSource
 from stepwell.store.memory import MemorySource
 from store.processes import run_python
 
@@ -384,6 +385,93 @@ def test_no_child_outlives_a_parent_that_gave_it_up(how: str) -> None:
         asyncio.run(asyncio.wait_for(main(), 20))
 
     killed_everywhere(Lives, leaves, how, check=check)
+
+
+@blueprint(name="children.gives up")
+async def gives_up(on_cancel: str, child: Any) -> Any:
+    task = asyncio.create_task(stepwell.child(CHILDREN[child], "name", on_cancel=on_cancel))
+    await stepwell.wait_for("give up")
+    task.cancel()
+    try:
+        found = await task
+    except asyncio.CancelledError:
+        found = "cancelled"
+    except ExecutionError as error:
+        found = error.message
+    await echo(found)
+    return [found, await stepwell.wait_for("go")]
+
+
+@blueprint(name="children.returns all the same")
+async def returns_all_the_same(name: str) -> Any:
+    try:
+        return await stepwell.wait_for(name)
+    except asyncio.CancelledError:
+        return await echo("returned all the same")
+
+
+CHILDREN = {"asks": asks, "returns": returns_all_the_same}
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+@pytest.mark.parametrize("on_cancel", ["cascade", "wait", "detach"])
+def test_a_child_that_its_code_gave_up_was_cancelled_on_replay_too(
+    anywhere: StoreSource, on_cancel: str, child: str
+) -> None:
+    """However the child ended then: its code saw that it was cancelled, and took that way."""
+
+    async def main() -> None:
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            handle = await kernel.start(gives_up, on_cancel, child)
+            _, made = await ended(kernel, "waiting", "waiting")
+            await handle.signal("give up")
+            if on_cancel == "wait":
+                while all(one.state == "running" for one in (await handle.execution()).steps.values()):
+                    await asyncio.sleep(0)
+                await (await kernel.get(made.id)).signal("name", "its own end")
+            while "cancelled" not in calls:
+                await asyncio.sleep(0)
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            handle = await kernel.get(handle.id)
+            await handle.signal("go", "gone on")
+            assert await handle.result(timeout="20s") == ["cancelled", "gone on"]
+            (given_up,) = [
+                one for one in (await handle.execution()).steps.values() if one.step_type == "child"
+            ]
+            assert given_up.state == "cancelled"
+
+    asyncio.run(main())
+
+
+@blueprint(name="children.gives up early")
+async def gives_up_early(key: str | None, turns: int) -> Any:
+    task = asyncio.create_task(stepwell.child(asks, "name", key=key))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await echo(task.cancelled())
+    return [task.cancelled(), await stepwell.wait_for("go")]
+
+
+@pytest.mark.parametrize("key", [None, "key"])
+def test_a_child_may_be_given_up_while_it_is_being_started(anywhere: StoreSource, key: str | None) -> None:
+    """As early as may be: its step is on the record as cancelled, and no child goes on."""
+
+    async def main() -> None:
+        given = [(None if key is None else f"{key} {turns}", turns) for turns in range(0, 40, 3)]
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            handles = [await kernel.start(gives_up_early, *args) for args in given]
+            while len(echoed := [value for value in calls if isinstance(value, bool)]) < len(given):
+                await asyncio.sleep(0)
+        assert all(echoed)
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            for handle in [await kernel.get(handle.id) for handle in handles]:
+                await handle.signal("go", "gone on")
+                assert await handle.result(timeout="20s") == [True, "gone on"]
+            assert {row.state for row in await kernel.list(blueprint="children.asks")} <= {"cancelled"}
+
+    asyncio.run(main())
 
 
 # --- many, and other processes ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import stepwell
 from runtime.common import calls
 from runtime.stops import in_kernel, in_state, steps_of, until
 from stepwell import Conflict, ExecutionError, Handle, Kernel, NotFound, ValidationError, blueprint, step
@@ -243,3 +244,49 @@ def test_a_pause_waits_for_it(anywhere: StoreSource) -> None:
 
     in_kernel(anywhere, main)
     assert calls == ["began"]
+
+
+@step
+async def begun() -> None:
+    calls.append("begun")
+    await asyncio.Event().wait()
+
+
+@blueprint(name="once.not in doubt")
+async def not_in_doubt(how: str) -> Any:
+    if how == "child":
+        return await stepwell.child(waits_inside)
+    return await begun()
+
+
+@blueprint(name="once.waits inside")
+async def waits_inside() -> Any:
+    calls.append("child")
+    return await stepwell.wait_for("go")
+
+
+@pytest.mark.parametrize("execute", [True, False])
+@pytest.mark.parametrize("how", ["child", "step"])
+def test_what_is_not_in_doubt_is_not_settled(anywhere: StoreSource, how: str, execute: bool) -> None:
+    """A child says itself how it ended, and a step that may be done twice is done again."""
+
+    async def begin(kernel: Kernel) -> str:
+        handle = await kernel.start(not_in_doubt, how)
+        state = "waiting" if how == "child" else "running"
+
+        async def there() -> bool:
+            return bool(calls) and (await handle.execution()).state == state
+
+        await until(there)
+        return handle.id
+
+    async def settle(kernel: Kernel) -> None:
+        handle = await kernel.get(known)
+        (step_id,) = await running(handle)
+        with pytest.raises(Conflict, match="not in doubt"):
+            await handle.settle(step_id, output="forged")
+        assert await running(handle) == [step_id]
+
+    known = in_kernel(anywhere, begin)
+    if how == "child" or not execute:
+        in_kernel(anywhere, settle, execute=execute)

@@ -13,7 +13,8 @@ from runtime.asleep import left, opened, place
 from runtime.common import echo
 from runtime.lives import Lives, killed_everywhere
 from stepwell import ExecutionError, Kernel, ManualClock, StoreCorrupt, blocking, blueprint, journal
-from stepwell.store import StoreSource
+from stepwell.store import Projection, StoreSource
+from stepwell.store.retention import purge
 from stepwell.store.sqlite import SqliteSource
 
 __all__ = ["place"]
@@ -214,3 +215,50 @@ def test_a_circle_in_a_forged_store_is_told(tmp_path: Path) -> None:
                     await asyncio.wait_for(asked, 20)
 
     asyncio.run(main())
+
+
+@blueprint(name="renewing.waits for the chain")
+async def waits_for_the_chain() -> Any:
+    return await stepwell.child(listens, [])
+
+
+@pytest.mark.parametrize("gone", ["its old links", "all of it"])
+def test_a_purged_chain_is_not_begun_again(anywhere: StoreSource, gone: str) -> None:
+    """The old links of one that goes on are kept; and nothing that was done is done anew where all of it is gone."""
+
+    async def main() -> None:
+        async with opened(anywhere) as kernel:
+            handle = await kernel.start(waits_for_the_chain)
+            while not (first := await kernel.list(blueprint="renewing.listens", state="waiting")):
+                await asyncio.sleep(0)
+            await (await kernel.get(first[0].id)).signal("word", 1)
+            while not (second := await kernel.list(blueprint="renewing.listens", state="waiting")):
+                await asyncio.sleep(0)
+            if second[0].id == first[0].id:
+                while len(second := await kernel.list(blueprint="renewing.listens")) < 2:
+                    await asyncio.sleep(0)
+            await left(kernel, handle)
+            last = await kernel.get(next(row.id for row in second if row.id != first[0].id))
+            await left(kernel, last)
+        store = anywhere.open("acme")
+        assert purge(store, older_than_ns=0, now_ns=2**62, rest=0).executions == 0
+        if gone == "all of it":
+            row = store.get(last.id).wait()
+            end = Projection("cancelled", None, row.head)
+            record = (row.version + 1, row.updated_at_ns, "kind", b"{}")
+            store.append(row.id, row.version, row.epoch, b"end", [record], end).wait()
+            assert purge(store, older_than_ns=0, now_ns=2**62, rest=0).executions == 2
+        store.close()
+        async with opened(anywhere) as kernel:
+            handle = await kernel.get(handle.id)
+            if gone == "all of it":
+                with pytest.raises(ExecutionError) as caught:
+                    await handle.result(timeout="20s")
+                assert caught.value.code == "child_gone"
+                assert not await kernel.list(blueprint="renewing.listens")
+            else:
+                await (await kernel.get(first[0].id)).signal("word", 2)
+                assert await handle.result(timeout="20s") == [1, 2]
+                assert len(await kernel.list(blueprint="renewing.listens")) == 2
+
+    asyncio.run(asyncio.wait_for(main(), 40))

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -14,7 +15,7 @@ from ..store import Delivery, ExecutionRow
 from .core import new_id
 from .groups import inner_error
 from .operations import Operation, finished
-from .performing import begin, cancel_step, recorded_error, seen
+from .performing import begin, cancel_step, recorded_error, seen, why_cancelled
 from .places import Call
 from .stopping import check_left
 from .values import Codec
@@ -41,12 +42,13 @@ def child_id(step_id: str) -> str:
 class ChildWait(Wait):
     """Over when the child has ended."""
 
-    __slots__ = ("_op", "starting")
+    __slots__ = ("_op", "given_up", "starting")
 
     def __init__(self, run: "Run", step: "Step", op: "Child") -> None:
         super().__init__(run, step, WaitReason.SUB_AGENT, None)
         self._op = op
         self.starting: asyncio.Task[Any] | None = None
+        self.given_up = False
 
     def wants(self, delivery: Delivery) -> bool:
         return not self.over and delivery.kind == "child" and delivery.id == self.step.id
@@ -57,7 +59,10 @@ class ChildWait(Wait):
     def ended(self, told: Any, taken: "list[str] | None" = None) -> None:
         """The child has ended like this: `{"output": …}` or `{"error": …}`."""
         execution, step = self.run.execution, self.step
-        if "error" in told:
+        if self.given_up:
+            # Its code sees the cancellation, and not how the child ended: so it has to be on replay.
+            self.end(lambda: execution.cancel_step(step, reason=why_cancelled(self.run)), taken or ())
+        elif "error" in told:
             error = inner_error(ExecutionError.from_dict(told["error"]), step.id)
             self.end(lambda: execution.fail_step(step, error), taken or ())
         else:
@@ -130,30 +135,23 @@ class Child(Operation):
     async def go(self, run: "Run", call: Call, step: "Step | None") -> Any:
         starting: asyncio.Task[Any] | None = None
         fresh = step is None or step.state == StepState.PENDING
+        # Where all of it waited, the child had been made: if there is none now, it was purged, and is not made again.
+        was_made = run.waited and step is not None and step.state == StepState.RUNNING
         if step is None and self._key is not None:
-            # Only when it was looked for it is known which execution it is.
-            step_id = _keyed_step_id(run, call.place)
-            starting = self._start(run, child_id(step_id), step_id)
-            try:
-                known = await asyncio.shield(starting)
-            except REFUSALS as refusal:
-                step = begin(run, call, None, step_id=step_id)
-                await self._refused(run, step, refusal)
-            check_left(run)
-            step = begin(run, call, None, key=known, step_id=step_id)
-            run.journal.opened.append(step.id)
+            step, starting = await self._begin_keyed(run, call)
         elif step is None or step.state == StepState.PENDING:
             step_id = typeid_of_step()
             step = begin(run, call, step, key=child_id(step_id), step_id=step_id)
             run.journal.opened.append(step.id)
         wait = ChildWait(run, step, self)
+        wait.starting = starting
         run.waits.add(wait)
         try:
             if fresh:  # nothing is started that is not on the record
                 await run.journal.durable()
                 check_left(run)
             if not wait.over:
-                wait.starting = starting or self._start(run, step.key or child_id(step.id), step.id)
+                wait.starting = starting or self._start(run, step.key or child_id(step.id), step.id, was_made)
                 await self._begin(run, step, wait)
                 run.waits.idle_soon()
             await _over(run, wait)
@@ -168,22 +166,49 @@ class Child(Operation):
             raise recorded_error(step)
         return self.result(run, step)
 
-    def _start(self, run: "Run", id: str, step_id: str) -> "asyncio.Task[Any]":
+    async def _begin_keyed(self, run: "Run", call: Call) -> "tuple[Step, asyncio.Task[Any]]":
+        """Begins a step for the child with a key: only when that was looked for it is known which execution it is."""
+        step_id = _keyed_step_id(run, call.place)
+        starting = self._start(run, child_id(step_id), step_id)
+        try:
+            known = await asyncio.shield(starting)
+        except REFUSALS as refusal:
+            await self._refused(run, begin(run, call, None, step_id=step_id), refusal)
+        except asyncio.CancelledError:
+            if run.left is None and not run.over and not run.root_cancelled():
+                step = begin(run, call, None, step_id=step_id)
+                run.journal.opened.append(step.id)
+                wait = ChildWait(run, step, self)
+                wait.starting = starting
+                await self._cancelled(run, step, wait)
+            raise
+        check_left(run)
+        step = begin(run, call, None, key=known, step_id=step_id)
+        run.journal.opened.append(step.id)
+        return step, starting
+
+    def _start(self, run: "Run", id: str, step_id: str, was_made: bool = False) -> "asyncio.Task[Any]":
         """Makes or finds the child; whoever is cancelled meanwhile knows afterwards that there is one."""
         link = ParentLink("step_execution", step_id)
         return run.kernel.spawn(
-            run.kernel.start_child(self._blueprint, id, self._recorded(run.kernel.codec), self._key, link)
+            run.kernel.start_child(
+                self._blueprint, id, self._recorded(run.kernel.codec), self._key, link, was_made=was_made
+            )
         )
 
     async def _begin(self, run: "Run", step: "Step", wait: ChildWait) -> None:
         """Sees to it that there is the child, and that its end will be heard of."""
-        kernel = run.kernel
         assert wait.starting is not None
         try:
             known = await asyncio.shield(wait.starting)
         except REFUSALS as refusal:
             run.waits.remove(wait)
             await self._refused(run, step, refusal)
+        await self._hear(run, step, wait, known)
+
+    async def _hear(self, run: "Run", step: "Step", wait: ChildWait, known: str) -> None:
+        """Has this kernel tell of the end of the child, if it has not ended."""
+        kernel = run.kernel
         last, told = await told_of(kernel, known)
         while told is None and kernel.will_tell(last, {(run.execution.id, step.id)}):
             last, told = await told_of(kernel, last)
@@ -220,9 +245,19 @@ class Child(Operation):
 
         Whoever cancels this once more does not wait any longer; what is asked of the child stays asked.
         """
+        wait.given_up = True
         if self._policy == CASCADE:
             why = None if run.stop is None else run.stop.reason
             await asyncio.shield(run.kernel.spawn(cancel_child(run.kernel, step, why, wait.starting)))
+        try:
+            known = step.key or child_id(step.id)
+            if wait.starting is not None:
+                known = await asyncio.shield(wait.starting)
+            if run.waits.get(step.id) is not wait:
+                run.waits.add(wait)
+            await self._hear(run, step, wait, known)
+        except (*REFUSALS, errors.NotFound):
+            return  # there is none
         await _over(run, wait)
 
     async def outside(self) -> Any:
@@ -241,7 +276,10 @@ def typeid_of_step() -> str:
 def _keyed_step_id(run: "Run", place: str) -> str:
     """The id of the step for a child with a key: the same in the next life, since the child may be there by then."""
     started = run.execution.created_at
-    random = hashlib.sha256(f"{run.execution.id} {place}".encode("utf-8", "surrogatepass")).digest()
+    # A step at this place that was given up has an id, too. Each mark of that stays in the record.
+    given_up = next(number for number in itertools.count() if f"!accepted {number}" not in run.recorded)
+    text = f"{run.execution.id} {place}" + (f" {given_up}" if given_up else "")
+    random = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     number = int(started.timestamp() * 1000) << 80 | int.from_bytes(random[:10])
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
@@ -262,12 +300,25 @@ async def cancel_child(
     kernel: "Kernel", step: "Step", why: str | None, starting: "asyncio.Task[Any] | None" = None
 ) -> None:
     """Asks for the child of this step to be cancelled, once there is one."""
-    if starting is not None and not starting.done():
+    id = step.key or child_id(step.id)
+    if starting is not None:
         await asyncio.wait([starting])
+        if not starting.cancelled() and starting.exception() is None:
+            id = starting.result()
     try:
-        await kernel.request_cancel(step.key or child_id(step.id), why or "its parent was cancelled")
+        await kernel.request_cancel(id, why or "its parent was cancelled")
     except errors.NotFound:
         pass  # it was never made, or has been purged
+
+
+async def give_up_child(kernel: "Kernel", step: "Step", why: str) -> None:
+    """Cancels a child that the code of its parent starts no more.
+
+    One with a key goes on: the code as it is now finds it by that.
+    """
+    with suppress(errors.NotFound):
+        if (await kernel.store.get(step.key or child_id(step.id))).key is None:
+            await cancel_child(kernel, step, why)
 
 
 def cascades(step: "Step") -> bool:

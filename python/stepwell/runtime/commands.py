@@ -25,6 +25,7 @@ _SETTLE_S: Final = 10.0
 """How long `settle` waits for an execution that runs to come to a stop at the step that is in doubt."""
 _TRIES: Final = 3
 """How often a wish is seen to that finds an execution in the moment between running and not."""
+_ACCEPTED: Final = "its code changed, and that was accepted"
 _NO_CODE: Final = (StepType.WAIT, StepType.SCOPE, StepType.CHILD, StepType.CONDITION)
 
 
@@ -158,7 +159,11 @@ async def settle(
         step = execution.get_step(step_id)
         if step is None:
             raise errors.NotFound(f"execution {row.id} has no step {step_id[:80]!a}")
-        if step.state != StepState.RUNNING or (step.step_type in _NO_CODE and step.callable_id is None):
+        moves = not doubted and execution.state != ExecutionState.PAUSED
+        if moves and (row.owner is not None or row.version != execution.version):
+            raise errors.Conflict(f"execution {row.id} is being taken up")  # it comes to a stop, or goes on
+        no_code = step.step_type in _NO_CODE and step.callable_id is None
+        if step.state != StepState.RUNNING or no_code or step.step_type == StepType.CHILD or moves:
             refused.append(
                 errors.Conflict(f"step {step_id} is {step.state}, not in doubt: nothing was changed")
             )
@@ -170,24 +175,38 @@ async def settle(
             execution.fail_step(step, failure.replace(step_id=failure.step_id or step.id))
         else:
             execution.complete_step(step, output=kernel.encoded(output))
-        if execution.state == ExecutionState.PAUSED and execution.reason == IN_DOUBT:
+        if execution.state != ExecutionState.PAUSED:
+            execution.pause(IN_DOUBT)  # so that the next one of it may be settled, too
+        if execution.reason == IN_DOUBT:
             execution.resume()
         return []
 
+    doubted = False
     until = time.monotonic() + _SETTLE_S
     while row.state not in EXECUTION_TERMINAL:
         if kernel.running(row.id) is None and kernel.taking.may_take(row):
+            doubted = await _is_doubted(kernel, row)
             with suppress(errors.Conflict):
                 await kernel.taking.alter(row, change)
                 return
             if refused:
                 raise refused[0]
-        elif time.monotonic() >= until:
+        if time.monotonic() >= until:
             break
         # Another step of it was settled just now: it comes to a stop at this one by itself.
         await asyncio.wait([kernel.watching.change(row.id)], timeout=0.02)
         row = await kernel.store.get(row.id)
     raise errors.Conflict(f"execution {row.id} is {row.state}, not in doubt: nothing was changed")
+
+
+async def _is_doubted(kernel: "Kernel", row: ExecutionRow) -> bool:
+    """Whether an execution that nobody runs came to a stop at a step in doubt, or one of several was settled just now.
+
+    A step that merely ran when its process ended is done again by itself.
+    """
+    if row.state == ExecutionState.PAUSED:
+        return True
+    return (await kernel.last_record(row)).get("kind") == "resume"
 
 
 async def resume(kernel: "Kernel", row: ExecutionRow) -> None:
@@ -217,27 +236,42 @@ async def accept(kernel: "Kernel", row: ExecutionRow) -> None:
         raise errors.Conflict(f"execution {row.id} is {row.state}, not paused: there is nothing to accept")
 
     def change(execution: Execution) -> list[str]:
-        place = diverging.place_of(execution.reason)
-        if place is None:
-            raise errors.Conflict(f"execution {row.id} is not paused because its code and record differ")
-        recorded: dict[str, Step] = {}
-        for step in execution.steps.values():
-            if step.place is not None:
-                recorded[step.place] = step
-                if step.name == diverging.ACCEPTED:
-                    diverging.given_up(recorded, step.input)
+        place, gone = _given_up(execution)
         execution.resume()
         if execution.state == ExecutionState.WAITING:
             execution.resume()
-        for step in diverging.given_up(recorded, place):
+        for step in gone:
             if step.state not in STEP_TERMINAL:
-                execution.cancel_step(step, reason="its code changed, and that was accepted")
+                execution.cancel_step(step, reason=_ACCEPTED)
         number = sum(step.name == diverging.ACCEPTED for step in execution.steps.values())
         mark = execution.start_step(diverging.ACCEPTED, place=f"!accepted {number}", input=place)
         execution.complete_step(mark)
         return []
 
+    # Before it is on the record, so that a crash leaves none behind.
+    for step in filter(children.cascades, _given_up(await kernel.taking.load(row.id))[1]):
+        await children.give_up_child(kernel, step, _ACCEPTED)
     await kernel.taking.alter(row, change)
+
+
+def _given_up(execution: Execution) -> tuple[str, list[Step]]:
+    """The place where an execution diverged, and the steps that are given up where that is accepted."""
+    place = diverging.place_of(execution.reason) if execution.state == ExecutionState.PAUSED else None
+    if place is None:
+        raise errors.Conflict(f"execution {execution.id} is not paused because its code and record differ")
+    recorded: dict[str, Step] = {}
+    for step in execution.steps.values():
+        if step.place is not None:
+            recorded[step.place] = step
+            if step.name == diverging.ACCEPTED:
+                diverging.given_up(recorded, step.input)
+    return place, diverging.given_up(recorded, place)
+
+
+def _is_callback(step: Step) -> bool:
+    """Whether this is a wait whose id the code gives away: in a copy it says that id as before."""
+    given = step.input
+    return step.step_type == StepType.WAIT and isinstance(given, dict) and "heartbeat_ns" in given
 
 
 def copied(execution: Execution, step_id: str, made: Execution) -> None:
@@ -256,7 +290,7 @@ def copied(execution: Execution, step_id: str, made: Execution) -> None:
         step = new[old.id] = made.start_step(
             old.name,
             type=old.step_type,
-            key=old.key,
+            key=old.key or (old.id if _is_callback(old) else None),
             input=old.input,
             place=old.place,
             callable_id=old.callable_id,

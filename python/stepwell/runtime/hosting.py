@@ -76,9 +76,10 @@ class Hosting:
         key: str | None,
         link: model.ParentLink,
         first: Callable[[], Awaitable[None]] | None = None,
+        was_made: bool = False,
     ) -> str:
         """Makes or finds the child execution with this id, does something `first`, and sees that it runs. Its id."""
-        return await self.taking.start_child(bp, id, given, key, link, first)
+        return await self.taking.start_child(bp, id, given, key, link, first, was_made)
 
     def will_tell(self, child: str, waiting: set[tuple[str, str]]) -> bool:
         """When this child ends here, these steps of executions are told. `False` where that was known."""

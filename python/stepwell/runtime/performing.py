@@ -419,10 +419,14 @@ def _cancelled(run: "Run", step: Step) -> None:
 
 def cancel_step(run: "Run", step: Step) -> None:
     """Records that a step was cancelled."""
-    why = "cancelled by its blueprint" if run.stop is None else f"the execution was stopped: {run.stop.kind}"
-    run.execution.cancel_step(step, reason=why)
+    run.execution.cancel_step(step, reason=why_cancelled(run))
     run.no_longer_open(step)
     run.journal.soon()
+
+
+def why_cancelled(run: "Run") -> str:
+    """The reason that is recorded of a step that was cancelled."""
+    return "cancelled by its blueprint" if run.stop is None else f"the execution was stopped: {run.stop.kind}"
 
 
 def asked_to_stop() -> bool:

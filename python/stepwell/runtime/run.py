@@ -77,6 +77,7 @@ class Run(Threaded):
         "stop",
         "thread",
         "unseen",
+        "waited",
         "waits",
     )
 
@@ -92,6 +93,7 @@ class Run(Threaded):
             execution, kernel.store, epoch, stored, self.leave, kernel.durability, kernel.late
         )
         self.replayed = stored > 1
+        self.waited = self.replayed and execution.state == ExecutionState.WAITING
         self.recorded: dict[str, Step] = {}
         self.open: dict[str, Step] = {}  # by their places
         self.active = 0

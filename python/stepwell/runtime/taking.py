@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState
+from ..failures import ExecutionError
 from ..model import ParentLink
 from ..store import ExecutionRow, NewExecution
 from . import owners, records as recorded, renewing
@@ -124,10 +125,12 @@ class Taking:
         key: str | None,
         link: ParentLink,
         first: Callable[[], Awaitable[None]] | None = None,
+        was_made: bool = False,
     ) -> str:
         """Makes the child with this id, or finds it, and begins it or goes on with it. Returns the id it has.
 
-        `first` is done before that, when it is there.
+        `first` is done before that, when it is there. Raises `ExecutionError` where it `was_made`, and is gone: what it
+        did must not be done a second time.
         """
         kernel = self._kernel
         try:
@@ -139,6 +142,11 @@ class Taking:
                 await first()
             await self.go_on_with_child(row)
             return id
+        if was_made:
+            message = (
+                f"the child {id} was purged before its parent had seen how it ended: it is not started again"
+            )
+            raise ExecutionError("tool", "child_gone", message)
         execution = Execution(
             id=id,
             tenant=kernel.context,

@@ -257,7 +257,7 @@ class Callback(Generic[T]):
     @property
     def id(self) -> str:
         """What the answer is given under; the same on every replay."""
-        return self._step.id
+        return self._step.key or self._step.id  # in a fork that of the one which was answered
 
     def result(self) -> Coroutine[Any, Any, T]:
         """The answer. Raises the error that was given instead, or `ExecutionError` (category `timeout`)."""

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from .. import errors
 from . import protocol
-from .protocol import Store
+from .protocol import ExecutionRow, Store
 
 TURN_RECORDS: Final = 8_000
 """How many records one transaction deletes at most: some ten milliseconds, for which others wait."""
@@ -14,6 +14,8 @@ TURN_REQUESTS: Final = 1_000
 DOOM_AT_ONCE: Final = 1_000
 """How many executions one transaction takes out of every answer."""
 MOST_REST: Final = 1_000
+_OPEN: Final = ("created", "planning", "running", "paused", "waiting")
+_WENT_ON: Final = b"stepwell.continued_as"
 LONGEST_SECONDS: Final = 1.0
 KEEP_PAGES: Final = 256
 """So many free pages stay in a file: the next records need them again."""
@@ -45,6 +47,9 @@ def purge(
 ) -> Purged:
     """Deletes a tenant's executions that ended in one of `states` and whose last record is older than that.
 
+    One that went on as a new execution is kept until that one, or the last of those that it went on as, has ended: who
+    waits for the first finds the last by it.
+
     It blocks, for minutes where there are millions: others go on writing, since each transaction is small and after it
     this rests `rest` times as long as it took. One that is interrupted has deleted what it had come to; the next
     goes on with it.
@@ -61,6 +66,7 @@ def purge(
     work = _Work(store, now_ns - older_than_ns, progress, rest)
     if not dry_run:
         work.sweep()
+    work.hold()
     for state in wanted:
         work.counts[state] = 0
         for page in work.old(state, batch):
@@ -82,13 +88,44 @@ class _Work:
         self._requests = 8
         self.counts: dict[str, int] = {}
         self.records = 0
+        self._held: set[str] = set()
+
+    def hold(self) -> None:
+        """Looks which of those that have ended went on as executions that have not."""
+        for state in _OPEN:
+            after = None
+            while page := self._store.list(state, after, protocol.MAX_LIMIT).wait():
+                after = page[-1].id
+                for row in page:
+                    self._hold(row)
+
+    def _hold(self, row: ExecutionRow) -> None:
+        while (
+            row.parent_type == "execution" and row.parent_id is not None and row.parent_id not in self._held
+        ):
+            try:
+                before = self._store.get(row.parent_id).wait()
+                last = self._store.load(before.id, before.version - 1).wait()
+            except errors.NotFound:
+                return
+            # One that was forked says nothing of the other.
+            if before.state != "completed" or not all(
+                word in last[-1][3] for word in (_WENT_ON, row.id.encode())
+            ):
+                return
+            self._held.add(before.id)
+            row = before
 
     def old(self, state: str, batch: int) -> Iterator[list[tuple[str, int]]]:
         """Pages of what is old enough: id and version."""
         after = ""
         while page := self._store.finished(state, after, batch).wait():
             after = page[-1][0]
-            old = [(each, version) for each, version, at in page if at < self._before_ns]
+            old = [
+                (each, version)
+                for each, version, at in page
+                if at < self._before_ns and each not in self._held
+            ]
             if old:
                 yield old
 
