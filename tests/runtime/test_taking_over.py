@@ -15,6 +15,7 @@ from runtime.common import calls
 from runtime.stops import in_kernel, in_state, note, until
 from stepwell import Kernel, KernelClosed, ManualClock, blueprint, step
 from stepwell.runtime import owners
+from stepwell.runtime.watching import Watching
 from stepwell.store import StoreSource
 from stepwell.store.memory import MemorySource
 from stepwell.store.sqlite import SqliteSource
@@ -246,6 +247,49 @@ def test_who_lost_its_claim_stops(source: MemorySource, monkeypatch: Any) -> Non
         await until(lambda: calls)
 
     in_kernel(source, main)
+
+
+def test_what_ended_while_its_end_was_asked_for_is_not_run_once_more(
+    anywhere: StoreSource, monkeypatch: Any
+) -> None:
+    @blueprint(name="ends meanwhile")
+    async def work() -> Any:
+        calls.append("begun")
+        await stepwell.wait_for("go")
+        return "done"
+
+    class Told:
+        def execution_started(self, *about: Any) -> None:
+            calls.append("started")
+
+        def execution_ended(self, *about: Any) -> None:
+            calls.append("ended")
+
+    look = Watching.is_called
+
+    async def main(kernel: Kernel) -> None:
+        kernel.linger_s = 0
+        handle = await kernel.start(work)
+        await in_state(kernel, handle.id, "waiting")
+        ended = asyncio.Event()
+
+        async def looks_long(self: Watching, row: Any) -> bool:
+            found = await look(self, row)
+            await ended.wait()
+            return found
+
+        monkeypatch.setattr(Watching, "is_called", looks_long)
+        await handle.signal("go")
+        result = asyncio.create_task(handle.result(timeout=30))
+
+        await until(lambda: "ended" in calls)
+        calls.clear()
+        ended.set()
+        assert await result == "done"
+        assert calls == []
+        await in_state(kernel, handle.id, "completed")
+
+    in_kernel(anywhere, main, hooks=[Told()])
 
 
 # --- the end of a kernel ------------------------------------------------------------------------------------------
