@@ -194,3 +194,16 @@ def test_times_are_readable() -> None:
         "4.50 s",
         "5.0 min",
     ]
+
+
+def test_what_is_paused_ends_the_command(program: Path, store: str) -> None:
+    where = ("--store", store, "--tenant", "acme")
+    program.write_text(
+        program.read_text()
+        + "\n@blueprint\nasync def waits():\n    os._exit(9) if os.environ.get('WAIT') else None\n"
+    )
+    stepwell("run", f"{program}:waits", *where, "--key", "k", code=9, WAIT="1")
+    (row,) = answer(stepwell("list", *where, "--json"))
+    stepwell("pause", row["id"], *where, "--reason", "not now")
+    assert "not now" in stepwell("run", f"{program}:waits", *where, "--key", "k", code=5).stderr
+    stepwell("resume", program, *where)

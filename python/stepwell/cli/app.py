@@ -1,17 +1,19 @@
 """The commands that run something: `run` and `resume`."""
 
+import asyncio
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from .. import errors
-from .._spec import EXECUTION_TERMINAL
+from .._spec import EXECUTION_TERMINAL, ExecutionState
 from ..failures import ExecutionError
-from ..runtime import Handle, Kernel
+from ..runtime import Handle, Kernel, diverging, renewing
 from . import checking, keeping, loading, reading, telling, view
 from .command import (
     Argument,
     JsonOption,
     Option,
+    Paused,
     StoreOption,
     TenantOption,
     app,
@@ -28,13 +30,16 @@ __all__ = ["app", "checking", "keeping", "reading", "telling"]
 Target = Annotated[str, Argument(help="A module or a .py file, and :name where it has several blueprints.")]
 
 
-async def _finish(handle: Handle[Any], progress: Progress, as_json: bool) -> None:
-    """Waits for an execution and prints what came of it."""
+_LOOK_S: Final = 0.2
+
+
+async def _finish(kernel: Kernel, handle: Handle[Any], progress: Progress, as_json: bool) -> None:
+    """Waits for an execution, until it ends or is paused, and prints what came of it."""
     failure: Exception | None = None
     with progress:
         try:
-            await handle.result()
-        except (ExecutionError, errors.DivergenceError) as error:
+            await _end(kernel, handle)
+        except (ExecutionError, errors.DivergenceError, Paused) as error:
             failure = error
     execution = await handle.execution()
     if as_json:
@@ -43,6 +48,24 @@ async def _finish(handle: Handle[Any], progress: Progress, as_json: bool) -> Non
         view.print_execution(view.console(), execution)
     if failure is not None:
         raise failure
+
+
+async def _end(kernel: Kernel, handle: Handle[Any]) -> None:
+    """Its result. Raises `Paused` where that would not come before somebody says so."""
+    result = asyncio.ensure_future(handle.result())
+    id = handle.id
+    try:
+        while not result.done():
+            await asyncio.wait([result], timeout=_LOOK_S)
+            row = await renewing.last_of(kernel, id)
+            id = row.id
+            if row.state == ExecutionState.PAUSED and kernel.running(id) is None and not result.done():
+                reason = (await kernel.last_record(row)).get("reason") or "somebody asked for it"
+                if not reason.startswith(diverging.DIVERGED):
+                    raise Paused(f"execution {id} is paused: {reason}; `stepwell resume` goes on with it")
+        await result
+    finally:
+        result.cancel()
 
 
 @app.command()
@@ -71,7 +94,7 @@ def run(
             named = loading.defaults(blueprint).get("key") if key is None else key
             handle = await kernel.start(blueprint, *values, key=named)
             print(f"stepwell: execution {handle.id}", file=sys.stderr)
-            await _finish(handle, progress, json)
+            await _finish(kernel, handle, progress, json)
 
     coroutine(work)
 
@@ -100,8 +123,8 @@ def resume(
                 place[0], tenant=place[1], blueprints=known.values(), recover=False, hooks=[progress]
             ) as kernel:
                 try:
-                    await _finish(await kernel.resume(each), progress, json)
-                except (ExecutionError, errors.DivergenceError) as error:
+                    await _finish(kernel, await kernel.resume(each), progress, json)
+                except (ExecutionError, errors.DivergenceError, errors.Conflict, Paused) as error:
                     print(f"stepwell: {each}: {safe(error, 2000)}", file=sys.stderr)
                     failure = error
         if not wanted:
