@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Final
 
 from .. import errors
@@ -33,7 +34,9 @@ Target = Annotated[str, Argument(help="A module or a .py file, and :name where i
 _LOOK_S: Final = 0.2
 
 
-async def _finish(kernel: Kernel, handle: Handle[Any], progress: Progress, as_json: bool) -> None:
+async def _finish(
+    kernel: Kernel, handle: Handle[Any], progress: AbstractContextManager[object], as_json: bool
+) -> None:
     """Waits for an execution, until it ends or is paused, and prints what came of it."""
     failure: Exception | None = None
     with progress:
@@ -108,7 +111,7 @@ def resume(
     tenant: TenantOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Goes on with unfinished or paused executions of the blueprints in a module, one after the other."""
+    """Goes on with unfinished or paused executions of the blueprints in a module, all at once."""
 
     async def work() -> None:
         known = {blueprint.name: blueprint for blueprint in loading.load(target)}
@@ -116,17 +119,24 @@ def resume(
         check_there(place[0])
         async with Kernel(place[0], tenant=place[1], execute=False) as kernel:
             wanted = ids or await _unfinished(kernel, set(known))
-        failure: Exception | None = None
-        for each in wanted:
-            progress = Progress(quiet=json)
-            async with Kernel(
-                place[0], tenant=place[1], blueprints=known.values(), recover=False, hooks=[progress]
-            ) as kernel:
-                try:
-                    await _finish(kernel, await kernel.resume(each), progress, json)
-                except (ExecutionError, errors.DivergenceError, errors.Conflict, Paused) as error:
-                    print(f"stepwell: {each}: {safe(error, 2000)}", file=sys.stderr)
-                    failure = error
+        progress = Progress(quiet=json)
+
+        async def go_on(kernel: Kernel, id: str) -> Exception | None:
+            try:
+                # A live line has no place between the answers of several.
+                line = progress if len(wanted) == 1 else nullcontext()
+                await _finish(kernel, await kernel.resume(id), line, json)
+            except (ExecutionError, errors.StepwellError) as error:
+                print(f"stepwell: {id}: {safe(error, 2000)}", file=sys.stderr)
+                return error
+            return None
+
+        # All at once: one that waits, or that another process runs, keeps no other from going on.
+        async with Kernel(
+            place[0], tenant=place[1], blueprints=known.values(), recover=False, hooks=[progress]
+        ) as kernel:
+            ends = await asyncio.gather(*(go_on(kernel, each) for each in wanted))
+        failure = next((end for end in reversed(ends) if end is not None), None)
         if not wanted:
             print("stepwell: nothing is unfinished", file=sys.stderr)
         if failure is not None:
