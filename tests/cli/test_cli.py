@@ -194,3 +194,44 @@ def test_times_are_readable() -> None:
         "4.50 s",
         "5.0 min",
     ]
+
+
+def test_what_is_paused_ends_the_command(program: Path, store: str) -> None:
+    where = ("--store", store, "--tenant", "acme")
+    program.write_text(
+        program.read_text()
+        + "\n@blueprint\nasync def waits():\n    os._exit(9) if os.environ.get('WAIT') else None\n"
+    )
+    stepwell("run", f"{program}:waits", *where, "--key", "k", code=9, WAIT="1")
+    (row,) = answer(stepwell("list", *where, "--json"))
+    stepwell("pause", row["id"], *where, "--reason", "not now")
+    assert "not now" in stepwell("run", f"{program}:waits", *where, "--key", "k", code=5).stderr
+    stepwell("resume", program, *where)
+
+
+def test_one_that_waits_keeps_no_other_from_being_resumed(program: Path, store: str) -> None:
+    where = ("--store", store, "--tenant", "acme")
+    program.write_text(
+        textwrap.dedent("""
+        import os, stepwell
+        from stepwell import blueprint, step
+
+        @step
+        async def look():
+            if os.environ.get("WAIT"):
+                os._exit(9)
+
+        @blueprint
+        async def waits():
+            await look()
+            await stepwell.wait_for("go", timeout="30s")
+
+        @blueprint
+        async def second():
+            await look()
+            os._exit(7)
+        """)
+    )
+    for name in ("waits", "second"):
+        stepwell("run", f"{program}:{name}", *where, code=9, WAIT="1")
+    stepwell("resume", program, *where, code=7)

@@ -1,6 +1,8 @@
 """Callbacks: answers from outside, of which the first counts, and times that pass without one."""
 
 import asyncio
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ import stepwell
 from runtime.asleep import left, names, opened, place, until
 from runtime.common import QUICK, calls, echo
 from stepwell import ExecutionError, Kernel, ManualClock, NotFound, ValidationError, blocking, blueprint
-from stepwell.store import StoreSource
+from stepwell.store import StoreSource, export, import_
+from stepwell.store.memory import MemorySource
+from stepwell.store.sqlite import SqliteSource
 
 __all__ = ["place"]
 
@@ -354,3 +358,28 @@ def test_of_wait_for_callback_options_that_cannot_be() -> None:
             stepwell.callback(**options)  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
         stepwell.wait_for_callback("submit")  # type: ignore[arg-type]
+
+
+def test_an_answer_that_nobody_took_yet_is_exported(tmp_path: Path) -> None:
+    here, there = MemorySource(), SqliteSource(tmp_path / "there.db")
+
+    async def answered() -> str:
+        async with opened(here, ManualClock()) as kernel:
+            handle = await kernel.start(calls_back)
+            await left(kernel, handle)
+        async with Kernel(here, tenant="acme", execute=False) as kernel:
+            assert await kernel.complete_callback(calls[0], "answer")
+        return handle.id
+
+    async def goes_on(known: str) -> Any:
+        async with Kernel(there, tenant="acme") as kernel:
+            return await (await kernel.get(known)).result(timeout=30)
+
+    known, file = asyncio.run(answered()), io.BytesIO()
+    store = here.open("acme")
+    export(store, file)
+    store.close()
+    store = there.open("acme")
+    assert import_(store, io.BytesIO(file.getvalue())).executions == 1
+    store.close()
+    assert asyncio.run(goes_on(known)) == "answer"

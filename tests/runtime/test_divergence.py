@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from runtime.common import calls
+from runtime.common import calls, run as ended
 from stepwell import DivergenceError, Kernel, blueprint, run_step, step
+from stepwell.store import StoreSource
 from stepwell.store.memory import MemorySource
 
 
@@ -275,3 +276,28 @@ def test_a_def_blueprint_is_parked_too() -> None:
     error = go_on(source, other_in_thread)
     assert calls == []
     assert error.place == "0"
+
+
+def test_the_place_is_known_to_whoever_asks_later(anywhere: StoreSource) -> None:
+    def made(value: int) -> Any:
+        @blueprint(name="asked about later")
+        async def work() -> None:
+            await first(value)
+            await first("never recorded")
+            await asyncio.Event().wait()
+
+        return work
+
+    async def begins(which: Any) -> None:
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            handle = await kernel.start(which, key="k")
+            while len((await handle.execution()).steps) < 2:
+                await asyncio.sleep(0)
+
+    asyncio.run(begins(made(0)))
+    places = []
+    for _ in range(2):
+        with pytest.raises(DivergenceError) as found:
+            ended(anywhere, made(1))  # type: ignore[arg-type]
+        places.append(found.value.place)
+    assert places == ["0", "0"]

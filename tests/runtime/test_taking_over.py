@@ -1,6 +1,7 @@
 """Who runs an execution when its process is gone, and when nobody can live with it."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import stepwell
 from runtime.common import calls
 from runtime.stops import in_kernel, in_state, note, until
 from stepwell import Kernel, KernelClosed, ManualClock, blueprint, step
+from stepwell.runtime import owners
+from stepwell.runtime.watching import Watching
 from stepwell.store import StoreSource
 from stepwell.store.memory import MemorySource
 from stepwell.store.sqlite import SqliteSource
@@ -88,6 +91,68 @@ def test_poison_is_parked_and_its_neighbours_are_not(tmp_path: Path) -> None:
         assert await handle.result(timeout=30) == "poison mended"
 
     in_kernel(SqliteSource(path), resumes)
+
+
+def test_a_kernel_that_is_closed_has_not_died(anywhere: StoreSource) -> None:
+    @blueprint(name="long")
+    async def long(number: int) -> None:
+        await never(number)
+
+    @step
+    async def never(number: int) -> None:
+        calls.append(number)
+        await asyncio.Event().wait()
+
+    async def start(kernel: Kernel) -> None:
+        for number in range(3):
+            await kernel.start(long, number)
+        await until(lambda: len(calls) == 3)
+
+    async def restart(kernel: Kernel) -> None:
+        await until(lambda: len(calls) == 3)
+        assert {(row.state, row.claims) for row in await kernel.list()} == {("running", 1)}
+
+    in_kernel(anywhere, start)
+    for _ in range(7):
+        calls.clear()
+        in_kernel(anywhere, restart)
+    assert {row.claims for row in anywhere.open("acme").list().wait()} == {0}
+
+
+def test_deaths_count_however_often_others_close_between_them(anywhere: StoreSource) -> None:
+    @blueprint(name="dies")
+    async def dies() -> None:
+        await never()
+
+    @step
+    async def never() -> None:
+        calls.append("ran")
+        await asyncio.Event().wait()
+
+    async def start(kernel: Kernel) -> None:
+        await kernel.start(dies)
+        await until(lambda: calls)
+
+    async def restart(kernel: Kernel) -> None:
+        await until(lambda: calls)
+
+    async def sees(kernel: Kernel) -> None:
+        [row] = await kernel.list()
+        await in_state(kernel, row.id, "paused")
+        assert calls == []
+
+    in_kernel(anywhere, start)
+    dead = f"{owners._machine()} {os.getpid()} {owners._started(os.getpid())} gone"
+    for deaths in range(5):
+        calls.clear()
+        in_kernel(anywhere, restart)
+        store = anywhere.open("acme")
+        [row] = store.list().wait()
+        assert row.claims == deaths
+        assert store.claim(row.id, dead, row.epoch).wait() == row.epoch + 1
+        store.close()
+    calls.clear()
+    in_kernel(anywhere, sees)
 
 
 def test_a_killed_process_is_followed_at_once(tmp_path: Path) -> None:
@@ -182,6 +247,49 @@ def test_who_lost_its_claim_stops(source: MemorySource, monkeypatch: Any) -> Non
         await until(lambda: calls)
 
     in_kernel(source, main)
+
+
+def test_what_ended_while_its_end_was_asked_for_is_not_run_once_more(
+    anywhere: StoreSource, monkeypatch: Any
+) -> None:
+    @blueprint(name="ends meanwhile")
+    async def work() -> Any:
+        calls.append("begun")
+        await stepwell.wait_for("go")
+        return "done"
+
+    class Told:
+        def execution_started(self, *about: Any) -> None:
+            calls.append("started")
+
+        def execution_ended(self, *about: Any) -> None:
+            calls.append("ended")
+
+    look = Watching.is_called
+
+    async def main(kernel: Kernel) -> None:
+        kernel.linger_s = 0
+        handle = await kernel.start(work)
+        await in_state(kernel, handle.id, "waiting")
+        ended = asyncio.Event()
+
+        async def looks_long(self: Watching, row: Any) -> bool:
+            found = await look(self, row)
+            await ended.wait()
+            return found
+
+        monkeypatch.setattr(Watching, "is_called", looks_long)
+        await handle.signal("go")
+        result = asyncio.create_task(handle.result(timeout=30))
+
+        await until(lambda: "ended" in calls)
+        calls.clear()
+        ended.set()
+        assert await result == "done"
+        assert calls == []
+        await in_state(kernel, handle.id, "completed")
+
+    in_kernel(anywhere, main, hooks=[Told()])
 
 
 # --- the end of a kernel ------------------------------------------------------------------------------------------

@@ -188,6 +188,27 @@ class ReleasesForAnybody(MemoryStore):
 
 
 @broken
+class CountsWhatIsGivenUp(MemoryStore):
+    def release(self, execution_id: str, epoch: int) -> Any:
+        entry = self._entries.get(execution_id)
+        before = 0 if entry is None else entry.row.claims
+        ticket = super().release(execution_id, epoch)
+        if entry is not None:
+            entry.row = entry.row._replace(claims=before)
+        return ticket
+
+
+@broken
+class ForgetsDeathsWhenGivenUp(MemoryStore):
+    def release(self, execution_id: str, epoch: int) -> Any:
+        ticket = super().release(execution_id, epoch)
+        entry = self._entries.get(execution_id)
+        if entry is not None:
+            entry.row = entry.row._replace(claims=0)
+        return ticket
+
+
+@broken
 class ForgetsLeases(MemoryStore):
     def claim(self, execution_id: str, owner: str, epoch: int, lease_until_ns: int | None = None) -> Any:
         return super().claim(execution_id, owner, epoch)

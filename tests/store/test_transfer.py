@@ -63,6 +63,34 @@ def test_moved_it_is_the_same(pair: tuple[Store, Store]) -> None:
     assert (again.executions, again.skipped) == (0, 4)
 
 
+def test_whatever_was_delivered_is_moved(pair: tuple[Store, Store]) -> None:
+    """As the runtime delivers it: what is known by its id has no name."""
+    here, there = pair
+    execution = Execution(tenant="acme")
+    execution.start()
+    steps = [execution.start_step("held", type=kind).id for kind in ("wait", "wait", "wait", "child")]
+    save(here, execution)
+    given = [
+        ("signal 1", "signal", "go", b"1"),
+        ("heartbeat 1", "heartbeat", steps[0], b"null"),
+        (steps[0], "complete", "", b'"done"'),
+        (steps[1], "fail", "", b"{}"),
+        (steps[2], "timeout", "", b"{}"),
+        (steps[3], "child", "", b"null"),
+        ("cancel", "cancel", "", b'{"reason":null}'),
+        ("pause 1", "pause", "", b'{"reason":"later"}'),
+    ]
+    for at, each in enumerate(given):
+        here.deliver(execution.id, *each, at).wait(10)
+    for _ in range(2):
+        assert import_(there, io.BytesIO(exported(here))).cut is None
+    assert exported(there) == exported(here)
+    found = there.inbox(execution.id).wait(10)
+    assert [(each.id, each.kind, each.name, each.body) for each in found] == given
+    assert [each.at_ns for each in found] == [*range(len(given))]
+    assert verify(there).findings == []
+
+
 def test_steps_that_wait_for_an_answer_are_found_where_they_are_moved_to(pair: tuple[Store, Store]) -> None:
     """Those that may be answered from outside, in any state; no others."""
     here, there = pair

@@ -1,12 +1,14 @@
 """The commands that run something: `run` and `resume`."""
 
+import asyncio
 import sys
-from typing import Annotated, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any, Final
 
 from .. import errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState
 from ..failures import ExecutionError
-from ..runtime import Handle, Kernel
+from ..runtime import Handle, Kernel, diverging, renewing
 from ..store import ExecutionRow
 from . import checking, keeping, loading, reading, telling, view
 from .command import (
@@ -14,6 +16,7 @@ from .command import (
     CodecOption,
     JsonOption,
     Option,
+    Paused,
     StoreOption,
     TenantOption,
     app,
@@ -30,13 +33,18 @@ __all__ = ["app", "checking", "keeping", "reading", "telling"]
 Target = Annotated[str, Argument(help="A module or a .py file, and :name where it has several blueprints.")]
 
 
-async def _finish(handle: Handle[Any], progress: Progress, as_json: bool) -> None:
-    """Waits for an execution and prints what came of it."""
+_LOOK_S: Final = 0.2
+
+
+async def _finish(
+    kernel: Kernel, handle: Handle[Any], progress: AbstractContextManager[object], as_json: bool
+) -> None:
+    """Waits for an execution, until it ends or is paused, and prints what came of it."""
     failure: Exception | None = None
     with progress:
         try:
-            await handle.result()
-        except (ExecutionError, errors.DivergenceError) as error:
+            await _end(kernel, handle)
+        except (ExecutionError, errors.DivergenceError, Paused) as error:
             failure = error
     execution = await handle.execution()
     if as_json:
@@ -45,6 +53,24 @@ async def _finish(handle: Handle[Any], progress: Progress, as_json: bool) -> Non
         view.print_execution(view.console(), execution)
     if failure is not None:
         raise failure
+
+
+async def _end(kernel: Kernel, handle: Handle[Any]) -> None:
+    """Its result. Raises `Paused` where that would not come before somebody says so."""
+    result = asyncio.ensure_future(handle.result())
+    id = handle.id
+    try:
+        while not result.done():
+            await asyncio.wait([result], timeout=_LOOK_S)
+            row = await renewing.last_of(kernel, id)
+            id = row.id
+            if row.state == ExecutionState.PAUSED and kernel.running(id) is None and not result.done():
+                reason = (await kernel.last_record(row)).get("reason") or "somebody asked for it"
+                if not reason.startswith(diverging.DIVERGED):
+                    raise Paused(f"execution {id} is paused: {reason}; `stepwell resume` goes on with it")
+        await result
+    finally:
+        result.cancel()
 
 
 @app.command()
@@ -75,7 +101,7 @@ def run(
             named = loading.defaults(blueprint).get("key") if key is None else key
             handle = await kernel.start(blueprint, *values, key=named)
             print(f"stepwell: execution {handle.id}", file=sys.stderr)
-            await _finish(handle, progress, json)
+            await _finish(kernel, handle, progress, json)
 
     coroutine(work)
 
@@ -90,7 +116,7 @@ def resume(
     codec: CodecOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Goes on with unfinished or paused executions of the blueprints in a module, one after the other."""
+    """Goes on with unfinished or paused executions of the blueprints in a module, all at once."""
 
     async def work() -> None:
         known = {blueprint.name: blueprint for blueprint in loading.load(target)}
@@ -99,22 +125,29 @@ def resume(
         check_there(place[0])
         async with Kernel(place[0], tenant=place[1], execute=False) as kernel:
             wanted = ids or await _unfinished(kernel, set(known))
-        failure: Exception | None = None
-        for each in wanted:
-            progress = Progress(quiet=json)
-            async with Kernel(
-                place[0],
-                tenant=place[1],
-                blueprints=known.values(),
-                recover=False,
-                hooks=[progress],
-                codec=writes,
-            ) as kernel:
-                try:
-                    await _finish(await kernel.resume(each), progress, json)
-                except (ExecutionError, errors.DivergenceError) as error:
-                    print(f"stepwell: {each}: {safe(error, 2000)}", file=sys.stderr)
-                    failure = error
+        progress = Progress(quiet=json)
+
+        async def go_on(kernel: Kernel, id: str) -> Exception | None:
+            try:
+                # A live line has no place between the answers of several.
+                line = progress if len(wanted) == 1 else nullcontext()
+                await _finish(kernel, await kernel.resume(id), line, json)
+            except (ExecutionError, errors.StepwellError) as error:
+                print(f"stepwell: {id}: {safe(error, 2000)}", file=sys.stderr)
+                return error
+            return None
+
+        # All at once: one that waits, or that another process runs, keeps no other from going on.
+        async with Kernel(
+            place[0],
+            tenant=place[1],
+            blueprints=known.values(),
+            recover=False,
+            hooks=[progress],
+            codec=writes,
+        ) as kernel:
+            ends = await asyncio.gather(*(go_on(kernel, each) for each in wanted))
+        failure = next((end for end in reversed(ends) if end is not None), None)
         if not wanted:
             print("stepwell: nothing is unfinished", file=sys.stderr)
         if failure is not None:

@@ -18,7 +18,7 @@ from ..store.sqlite import SqliteSource, SqliteStore
 from .text import safe
 
 __all__ = [
-    "FOUND", "LATE", "Argument", "CodecOption", "Exit", "JsonOption", "Option", "StoreOption", "TenantOption", "app",
+    "FOUND", "LATE", "Argument", "CodecOption", "Exit", "JsonOption", "Option", "Paused", "StoreOption", "TenantOption", "app",
     "check_there", "coroutine", "guarded", "make_folder", "opened", "path_of", "plain", "source", "where",
 ]  # fmt: skip
 
@@ -45,7 +45,7 @@ EXIT_CODES: Final = {
     2: "wrong usage, or a file that cannot be read or written",
     3: "nothing under that id",
     4: "the store could not do it, or what was read is damaged",
-    5: "paused: code and record differ",
+    5: "paused: code and record differ, a step is in doubt, or somebody asked for it",
     6: "another process runs it",
     7: "verify, check or doctor found something",
     8: "too late: the execution has ended, or another answer came first",
@@ -55,7 +55,13 @@ EXIT_CODES: Final = {
 FOUND: Final = 7
 LATE: Final = 8
 
+
+class Paused(errors.StepwellError):
+    """An execution is paused, and goes on when somebody says so."""
+
+
 _CODES: list[tuple[type[BaseException], int]] = [
+    (Paused, 5),
     (errors.NotFound, 3),
     (errors.DivergenceError, 5),
     (errors.Conflict, 6),

@@ -95,9 +95,11 @@ class Handle(Generic[T]):
         if row.state == ExecutionState.PAUSED:
             reason = (await kernel.last_record(row)).get("reason") or ""
             if reason.startswith(diverging.DIVERGED):
-                raise errors.DivergenceError(
+                known = errors.DivergenceError(
                     f"{diverging.words_of(reason)}; the execution is paused: resume it when the code is mended"
                 )
+                known.place = diverging.place_of(reason) or ""
+                raise known
         elif kernel.may_run(row) and row.state != ExecutionState.CREATED:
             with suppress(errors.Conflict):
                 await kernel.taking.go_on(row)

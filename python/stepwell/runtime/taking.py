@@ -239,6 +239,10 @@ class Taking:
     ) -> Run | None:
         kernel = self._kernel
         execution = await self.load(row.id)
+        if execution.state in EXECUTION_TERMINAL:
+            # It ended here since its row was read: a claim by the same owner from the same epoch was the same claim.
+            self._give_back(row.id, epoch)
+            return None
         stored = execution.version
         if row.claims >= MAX_CLAIMS and execution.state != ExecutionState.PAUSED:
             await self._park(row, execution, epoch)

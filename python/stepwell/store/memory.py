@@ -234,7 +234,9 @@ class MemoryStore:
             row = entry.row
             if row.epoch != epoch:
                 return (row.epoch, row.owner) == (epoch + 1, None)
-            entry.row = row._replace(owner=None, lease_until_ns=None, epoch=epoch + 1)
+            entry.row = row._replace(
+                owner=None, lease_until_ns=None, epoch=epoch + 1, claims=max(row.claims - 1, 0)
+            )
             return True
 
         return self._ask(work)

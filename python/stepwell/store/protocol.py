@@ -42,7 +42,7 @@ class ExecutionRow(NamedTuple):
     lease_until_ns: int | None
     """How long its owner may be believed to live where that cannot be looked up."""
     claims: int
-    """How often it was claimed since its last progress."""
+    """How often it was claimed since its last progress, without the claims that were given up."""
 
     @property
     def created_at(self) -> datetime:
@@ -166,7 +166,10 @@ class Store(Protocol):
         ...
 
     def release(self, execution_id: str, epoch: int) -> Ticket[bool]:
-        """Gives a claim up: its epoch is over, too. `False` where another has taken over meanwhile."""
+        """Gives a claim up: its epoch is over, too, and of `claims` it is one no more, if that is not 0.
+
+        `False` where another has taken over meanwhile.
+        """
         ...
 
     def get(self, execution_id: str) -> Ticket[ExecutionRow]:

@@ -68,8 +68,10 @@ WHERE tenant = ? AND id = ? AND epoch = ?;
 -- name: renew
 UPDATE executions SET lease_until = ? WHERE tenant = ? AND id = ? AND epoch = ? AND owner IS NOT NULL;
 
+-- Who gives a claim up has not died of it: that claim is not counted, those before it stay.
 -- name: release
-UPDATE executions SET owner = NULL, lease_until = NULL, epoch = epoch + 1 WHERE tenant = ? AND id = ? AND epoch = ?;
+UPDATE executions SET owner = NULL, lease_until = NULL, epoch = epoch + 1, claims = max(claims - 1, 0)
+WHERE tenant = ? AND id = ? AND epoch = ?;
 
 -- name: get
 SELECT {row} FROM executions WHERE tenant = ? AND id = ?;

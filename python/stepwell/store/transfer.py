@@ -313,8 +313,8 @@ def _whole(value: object, most: int = 2**63 - 1) -> int:
     return value
 
 
-def _words(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _TEXT:
+def _words(value: object, least: int = 1) -> str:
+    if not isinstance(value, str) or not least <= len(value) <= _TEXT:
         raise _Broken("a text is missing or too long")
     return value
 
@@ -387,8 +387,9 @@ def _delivery(line: bytes) -> Delivery:
         body = b64decode(fields["body"], validate=True)
     except (NotBase64, ValueError):
         raise _Broken("a delivery cannot be read") from None
-    texts = {each: _words(fields[each]) for each in ("id", "kind", "name")}
-    return Delivery(place=0, at_ns=_whole(fields["at_ns"]), body=body, **texts)
+    id, kind = _words(fields["id"]), _words(fields["kind"])
+    name = _words(fields["name"], 0)  # what is known by its id has none
+    return Delivery(0, id, _whole(fields["at_ns"]), kind, name, body)
 
 
 def _end(lines: _Lines, line: bytes, executions: int, records: int) -> None:

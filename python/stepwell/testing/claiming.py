@@ -128,6 +128,27 @@ def claims_without_progress_are_counted(fresh: Fresh) -> None:
 
 
 @check
+def a_claim_that_is_given_up_is_not_counted(fresh: Fresh) -> None:
+    """Who gives it up lives. Those before it, whose owners may have died, are counted as they were."""
+    store = fresh.open()
+    create(store)
+    store.release("exec_1", 1).wait(SECONDS)
+    equal(row_of(store).claims, 0, "a new execution, given up")
+    for epoch in (2, 3):
+        store.claim("exec_1", "you", epoch).wait(SECONDS)
+    for epoch in (4, 6, 8):
+        store.claim("exec_1", "she", epoch).wait(SECONDS)
+        equal(row_of(store).claims, 3, "after two claims that nobody gave up, and one more")
+        for _ in range(2):
+            store.release("exec_1", epoch + 1).wait(SECONDS)
+        equal(row_of(store).claims, 2, "after that one was given up")
+    store.claim("exec_1", "she", 10).wait(SECONDS)
+    append(store, "exec_1", records(2, 2), epoch=11)
+    store.release("exec_1", 11).wait(SECONDS)
+    equal(row_of(store).claims, 0, "after progress, given up")
+
+
+@check
 def a_claim_changes_nothing_else(fresh: Fresh) -> None:
     """Neither the journal nor what the records made of the row."""
     store = fresh.open()
@@ -138,6 +159,6 @@ def a_claim_changes_nothing_else(fresh: Fresh) -> None:
     wanted = before._replace(owner="you", epoch=2, claims=1, lease_until_ns=5)
     equal(row_of(store), wanted, "the row after a claim")
     store.release("exec_1", 2).wait(SECONDS)
-    free = wanted._replace(owner=None, lease_until_ns=None, epoch=3)
+    free = wanted._replace(owner=None, lease_until_ns=None, epoch=3, claims=0)
     equal(row_of(store), free, "the row after a release")
     equal(everything(store), records(0, 1), "the journal")
