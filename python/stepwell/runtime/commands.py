@@ -12,7 +12,7 @@ from ..failures import ExecutionError, as_error
 from ..store import Delivery, ExecutionRow
 from . import children, diverging, renewing
 from .core import Execution, Step
-from .delivering import put, unheard
+from .delivering import put, unheard, wishes
 from .stopping import IN_DOUBT, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def _attended(kernel: "Kernel", id: str) -> bool:
         row = await kernel.store.get(id)
         if row.state not in EXECUTION_TERMINAL and kernel.taking.may_take(row):
             try:
-                await attend(kernel, row, await kernel.store.inbox(id, 0, 1000), asked_now=True)
+                await attend(kernel, row, await wishes(kernel, id), asked_now=True)
             except errors.Conflict:
                 pass  # somebody took it up meanwhile, and sees the wish
     kernel.poke(id)
@@ -95,14 +95,13 @@ async def _attended(kernel: "Kernel", id: str) -> bool:
 
 
 async def attend(
-    kernel: "Kernel", row: ExecutionRow, deliveries: list[Delivery], asked_now: bool = False
+    kernel: "Kernel", row: ExecutionRow, wishes: list[Delivery], asked_now: bool = False
 ) -> None:
-    """Does what deliveries ask for to an execution that nobody runs, as far as its code has no part in it.
+    """Cancels or pauses an execution that nobody runs, as it was asked, as far as its code has no part in it.
 
     One that came to be paused, or in doubt, while its cancelled code was ending is not cut short by that old wish: it
     goes on when it is resumed.
     """
-    wishes = [delivery for delivery in deliveries if delivery.kind in ("cancel", "pause")]
     still = row.state in (ExecutionState.CREATED, ExecutionState.PAUSED)
     for wish in wishes:
         given = encoding.decode(wish.body)
