@@ -3,8 +3,10 @@
 import functools
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, overload
 
 from .. import durations, encoding, errors, model
@@ -92,7 +94,7 @@ class StepSpec(Operation):
             )
         self.durability = None if durability is None else model.choice("durability", durability, LEVELS)
         self.record_input = model.flag("record_input", record_input)
-        self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
+        self.callable_id = _label(f"{module_of(fn)}.{_qualname_of(fn)}")
         self._hints: values.Hints | None = None
         self.is_bare = (
             False  # whether it is known that its result is recorded as it is, and seen as it is recorded
@@ -164,6 +166,21 @@ def _qualname_of(fn: Callable[..., Any]) -> str:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return str(getattr(fn, "__qualname__", fn.__class__.__qualname__))
+
+
+def module_of(fn: Callable[..., Any]) -> str:
+    """The module of a function; that of a script has the name which it has for who imports it."""
+    name = getattr(fn, "__module__", None) or "?"
+    if name not in (
+        "__main__",
+        "__mp_main__",
+    ):  # the second one is a script's in its multiprocessing children
+        return str(name)
+    main = sys.modules.get(name)
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:  # python -m
+        return str(spec.name)
+    return Path(file).stem if file else str(name)
 
 
 def name_of(fn: Callable[..., Any]) -> str:
@@ -356,7 +373,7 @@ class Blueprint(Generic[P, R]):
             raise errors.ValidationError(f"a blueprint is made of a function, got {fn.__class__.__name__}")
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.name = model.label("name", f"{fn.__module__}.{_qualname_of(fn)}" if name is None else name)
+        self.name = model.label("name", f"{module_of(fn)}.{_qualname_of(fn)}" if name is None else name)
         self.is_async = is_async(fn)
         self._signature = inspect.signature(fn)
         self.version = _shape(self._signature) if version is None else model.label("version", version)
@@ -464,7 +481,8 @@ def blueprint(
 ) -> Any:
     """Makes a blueprint of an `async def` or `def` function and registers it under its name.
 
-    `name` defaults to module and qualified name. `version` is recorded with each execution as its schema version, and
+    `name` defaults to module and qualified name; the module of a script is its file's name, also while it is
+    `__main__`. `version` is recorded with each execution as its schema version, and
     one recorded with another is not run, unless `accepts` has it; without a version it is a hash of the parameters'
     names and kinds, since a recorded input must still fit. A later blueprint of the same name takes its place.
     Raises `ValidationError` for options that cannot be.
