@@ -3,10 +3,8 @@
 import functools
 import hashlib
 import inspect
-import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, overload
 
 from .. import durations, encoding, errors, model
@@ -16,6 +14,7 @@ from . import performing, places, values
 from .arguments import Called, check_options, pack, unpack
 from .core import encode
 from .journaling import LEVELS
+from .naming import module_of
 from .operations import Operation
 from .values import Codec
 
@@ -166,21 +165,6 @@ def _qualname_of(fn: Callable[..., Any]) -> str:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return str(getattr(fn, "__qualname__", fn.__class__.__qualname__))
-
-
-def module_of(fn: Callable[..., Any]) -> str:
-    """The module of a function; that of a script has the name which it has for who imports it."""
-    name = getattr(fn, "__module__", None) or "?"
-    if name not in (
-        "__main__",
-        "__mp_main__",
-    ):  # the second one is a script's in its multiprocessing children
-        return str(name)
-    main = sys.modules.get(name)
-    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    if spec is not None:  # python -m
-        return str(spec.name)
-    return Path(file).stem if file else str(name)
 
 
 def name_of(fn: Callable[..., Any]) -> str:
