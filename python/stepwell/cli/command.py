@@ -18,8 +18,8 @@ from ..store.sqlite import SqliteSource, SqliteStore
 from .text import safe
 
 __all__ = [
-    "FOUND", "LATE", "Argument", "CodecOption", "Exit", "JsonOption", "Option", "Paused", "StoreOption", "TenantOption", "app",
-    "check_there", "coroutine", "guarded", "make_folder", "opened", "path_of", "plain", "source", "where",
+    "FOUND", "LATE", "Argument", "CodecOption", "Exit", "JsonOption", "Option", "Paused", "StoreOption", "TenantOption",
+    "app", "check_there", "coroutine", "guarded", "make_folder", "opened", "path_of", "plain", "source", "where",
 ]  # fmt: skip
 
 app = typer.Typer(

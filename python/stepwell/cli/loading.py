@@ -88,6 +88,8 @@ def codec(given: str | None, blueprint: Blueprint[..., Any] | None = None) -> Co
 
 def _module(where: str, known: bool = False) -> Any:
     """A module, or a file as one; `known`: that file is not run again if it was."""
+    if not where or where.startswith("."):
+        raise ValidationError(f"expected a module such as shop.orders, or a .py file, got {where[:80]!a}")
     if not where.endswith(".py"):
         sys.path.insert(0, "")
         try:
@@ -119,6 +121,8 @@ def arguments(texts: list[str]) -> list[Any]:
     for text in texts:
         try:
             values.append(json.loads(text))
+        except RecursionError:
+            raise ValidationError(f"argument {text[:40]!a} is nested too deeply") from None
         except ValueError:
             raise ValidationError(
                 f"argument {text[:40]!a} is not JSON: write text in quotes, as in {json.dumps(text[:20])!r}"

@@ -12,7 +12,7 @@ from ..failures import ExecutionError, as_error
 from ..store import Delivery, ExecutionRow
 from . import children, diverging, renewing
 from .core import Execution, Step
-from .delivering import put, unheard
+from .delivering import put, unheard, wishes
 from .stopping import IN_DOUBT, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ async def _attended(kernel: "Kernel", id: str) -> bool:
         if row.state in EXECUTION_TERMINAL or not kernel.taking.may_take(row):
             break
         try:
-            await attend(kernel, row, await kernel.store.inbox(id, 0, 1000), asked_now=True)
+            await attend(kernel, row, await wishes(kernel, id), asked_now=True)
             break
         except errors.Conflict:
             pass  # somebody took it up meanwhile, and sees the wish; if that was this kernel, it is waited for
@@ -110,14 +110,13 @@ async def _pause_is_recorded(run: "Run") -> None:
 
 
 async def attend(
-    kernel: "Kernel", row: ExecutionRow, deliveries: list[Delivery], asked_now: bool = False
+    kernel: "Kernel", row: ExecutionRow, wishes: list[Delivery], asked_now: bool = False
 ) -> None:
-    """Does what deliveries ask for to an execution that nobody runs, as far as its code has no part in it.
+    """Cancels or pauses an execution that nobody runs, as it was asked, as far as its code has no part in it.
 
     One that came to be paused, or in doubt, while its cancelled code was ending is not cut short by that old wish: it
     goes on when it is resumed.
     """
-    wishes = [delivery for delivery in deliveries if delivery.kind in ("cancel", "pause")]
     still = row.state in (ExecutionState.CREATED, ExecutionState.PAUSED)
     for wish in wishes:
         given = encoding.decode(wish.body)

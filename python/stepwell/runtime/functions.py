@@ -14,6 +14,7 @@ from . import performing, places, values
 from .arguments import Called, check_options, pack, unpack
 from .core import encode
 from .journaling import LEVELS
+from .naming import module_of
 from .operations import Operation
 from .values import Codec
 
@@ -91,7 +92,7 @@ class StepSpec(Operation):
             )
         self.durability = None if durability is None else model.choice("durability", durability, LEVELS)
         self.record_input = model.flag("record_input", record_input)
-        self.callable_id = _label(f"{getattr(fn, '__module__', None) or '?'}.{_qualname_of(fn)}")
+        self.callable_id = _label(f"{module_of(fn)}.{_qualname_of(fn)}")
         self._hints: values.Hints | None = None
         self.takes_plain = False  # whether its arguments are recorded as they are, where that is known
         self.is_bare = (
@@ -367,7 +368,7 @@ class Blueprint(Generic[P, R]):
             raise errors.ValidationError(f"a blueprint is made of a function, got {fn.__class__.__name__}")
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.name = model.label("name", f"{fn.__module__}.{_qualname_of(fn)}" if name is None else name)
+        self.name = model.label("name", f"{module_of(fn)}.{_qualname_of(fn)}" if name is None else name)
         self.is_async = is_async(fn)
         self._signature = inspect.signature(fn)
         self.version = _shape(self._signature) if version is None else model.label("version", version)
@@ -482,7 +483,8 @@ def blueprint(
 ) -> Any:
     """Makes a blueprint of an `async def` or `def` function and registers it under its name.
 
-    `name` defaults to module and qualified name. `version` is recorded with each execution as its schema version, and
+    `name` defaults to module and qualified name; the module of a script is its file's name, also while it is
+    `__main__`. `version` is recorded with each execution as its schema version, and
     one recorded with another is not run, unless `accepts` has it; without a version it is a hash of the parameters'
     names and kinds, since a recorded input must still fit. A later blueprint of the same name takes its place.
     Raises `ValidationError` for options that cannot be.

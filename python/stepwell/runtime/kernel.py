@@ -76,6 +76,7 @@ class Kernel(Hosting):
         self._tenant = self.context.tenant_id
         self._warned = False
         self._blueprints = None if blueprints is None else {known.name: known for known in blueprints}
+        self._children: dict[str, Blueprint[..., Any]] = {}  # what those start: they are run here, too
         self.executes = execute
         self._recover_all = execute and recover
         self.durability = model.choice("durability", durability, LEVELS)
@@ -450,9 +451,15 @@ class Kernel(Hosting):
 
     def blueprint_of(self, row: ExecutionRow) -> Blueprint[..., Any] | None:
         """The blueprint of an execution, if this kernel knows it."""
-        if self._blueprints is not None:
-            return self._blueprints.get(row.blueprint or "")
-        return known_blueprint(row.blueprint)
+        if self._blueprints is None:
+            return known_blueprint(row.blueprint)
+        name = row.blueprint or ""
+        return self._blueprints.get(name) or self._children.get(name)
+
+    def learn(self, bp: Blueprint[..., Any] | None) -> None:
+        """Executions of this blueprint are children of those that this kernel runs: they come back here, too."""
+        if bp is not None:
+            self._children.setdefault(bp.name, bp)
 
     @staticmethod
     def id_of(id: object) -> str:

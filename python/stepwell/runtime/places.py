@@ -144,7 +144,12 @@ class CurrentStep:
     @property
     def idempotency_key(self) -> str:
         """The same text in every attempt of this step, also after a crash, and in no other step's."""
-        text = f"{self._run.execution.id}/{self._call.place}"
+        run, place = self._run, self._call.place
+        text = f"{run.execution.id}/{place}"
+        if "!accepted 0" in run.recorded:  # what was given up at this place had the key before
+            here = [step.id for step in [*run.execution.steps.values()] if step.place == place]
+            before = here.index(self._step.id)
+            text += f"/{before}" if before else ""
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     @property

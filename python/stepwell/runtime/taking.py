@@ -14,7 +14,7 @@ from ..model import ParentLink
 from ..store import ExecutionRow, NewExecution
 from . import owners, records as recorded, renewing
 from .core import Execution
-from .functions import Blueprint
+from .functions import Blueprint, known_blueprint
 from .journaling import boundary, projection
 from .run import Run
 
@@ -133,6 +133,7 @@ class Taking:
         did must not be done a second time.
         """
         kernel = self._kernel
+        kernel.learn(blueprint)
         try:
             row: ExecutionRow | None = await renewing.last_of(kernel, id)
         except errors.NotFound:
@@ -163,6 +164,7 @@ class Taking:
 
     async def go_on_with_child(self, row: ExecutionRow) -> None:
         """Goes on with a child unless somebody runs it."""
+        self._kernel.learn(known_blueprint(row.blueprint))
         try:
             await self.go_on(row)
         except errors.Conflict:  # somebody else was first, and runs it

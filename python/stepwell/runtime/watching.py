@@ -9,6 +9,7 @@ from .. import errors
 from .._spec import EXECUTION_TERMINAL, ExecutionState, WaitReason
 from ..store import Delivery, ExecutionRow
 from . import children, commands, renewing
+from .delivering import wishes
 from .stopping import seen
 from .taking import LEASE_S, sleeps
 
@@ -226,7 +227,9 @@ class Watching:
         if not kernel.taking.may_take(row):
             self._later.add(id)  # whoever owns it may leave it, or die, before it has looked
         elif row.state in (ExecutionState.CREATED, ExecutionState.PAUSED):
-            await self._safely(id, commands.attend(kernel, row, deliveries))
+            # What else arrived waits for its code; a wish behind all of that is done now.
+            wished = await wishes(kernel, id, self._seen.get(id, 0))
+            await self._safely(id, commands.attend(kernel, row, wished))
         else:
             await self._take(row)
 
