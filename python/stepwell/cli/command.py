@@ -41,7 +41,7 @@ JsonOption = Annotated[bool, Option("--json", help="One JSON value on the standa
 
 EXIT_CODES: Final = {
     0: "done",
-    1: "the execution failed or was cancelled",
+    1: "the execution failed or was cancelled, or its module raised an error when it was imported",
     2: "wrong usage, or a file that cannot be read or written",
     3: "nothing under that id",
     4: "the store could not do it, or what was read is damaged",
