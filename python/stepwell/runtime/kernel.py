@@ -19,6 +19,7 @@ from .handle import Handle
 from .hooks import Hooks
 from .hosting import Hosting
 from .journaling import LEVELS, Late
+from .options import check_options, once
 from .run import Run
 from .taking import Taking, sleeps
 from .threads import Threads
@@ -69,6 +70,8 @@ class Kernel(Hosting):
         hooks: Sequence[object] = (),
         codec: Codec | None = None,
     ) -> None:
+        blueprints, hooks = once("blueprints", blueprints), once("hooks", hooks) or ()
+        check_options(store, blueprints, execute, recover, clock, codec)
         self._source = open_source(store) if isinstance(store, str) else store
         given = _context(tenant, limits)
         self.context = _without_deadline(given)

@@ -360,7 +360,9 @@ async def _run_otherwise(run: "Run", call: Call, spec: "StepSpec") -> Any:
     """Runs code that blocks, or that has a time limit."""
     if not spec.is_async:
         work = run.kernel.threads.run(contextvars.copy_context(), lambda: spec.fn(*call.args, **call.kwargs))
-        return await stopping.outcome_of(run, work, call)
+        value = await stopping.outcome_of(run, work, call)
+        # As outside a kernel: a lambda may give a coroutine.
+        return await value if asyncio.iscoroutine(value) else value
     limit = asyncio.timeout(spec.timeout_s)
     try:
         async with limit:
