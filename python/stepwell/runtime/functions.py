@@ -94,10 +94,8 @@ class StepSpec(Operation):
         self.record_input = model.flag("record_input", record_input)
         self.callable_id = _label(f"{module_of(fn)}.{_qualname_of(fn)}")
         self._hints: values.Hints | None = None
-        self.takes_plain = False  # whether its arguments are recorded as they are, where that is known
-        self.is_bare = (
-            False  # whether it is known that its result is recorded as it is, and seen as it is recorded
-        )
+        # Whether it is known that arguments, and results, are recorded as they are.
+        self.takes_plain = self.is_bare = False
         self.untyped = untyped
 
     def input_of(self, run: "Run", args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
@@ -122,8 +120,7 @@ class StepSpec(Operation):
         return found
 
     def read(self, run: "Run", value: Any) -> Any:
-        if self._hints is None:
-            self.hints  # noqa: B018 - they say what type the result has
+        _ = self._hints or self.hints  # they say what type the result has
         return super().read(run, value)
 
     def recorded(self, run: "Run", value: Any) -> tuple[Any, Any]:
