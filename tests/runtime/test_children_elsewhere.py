@@ -7,7 +7,7 @@ import pytest
 
 import stepwell
 from runtime.stops import in_state
-from stepwell import Kernel, ManualClock, blueprint
+from stepwell import ExecutionError, Kernel, ManualClock, blueprint
 from stepwell.errors import ValidationError
 from stepwell.store import StoreSource
 
@@ -78,5 +78,22 @@ def test_only_the_parents_are_started_by_name(anywhere: StoreSource) -> None:
             await asleep(kernel)
             with pytest.raises(ValidationError, match="made for other blueprints"):
                 await kernel.start(kid)
+
+    asyncio.run(main())
+
+
+@blueprint(name="elsewhere.itself")
+async def itself(key: str) -> Any:
+    return await stepwell.child(itself, key, key=key) if key != "end" else "ended"
+
+
+def test_none_is_its_own_child(anywhere: StoreSource) -> None:
+    async def main() -> None:
+        async with Kernel(anywhere, tenant="acme") as kernel:
+            assert await kernel.run(itself, "end", key="other") == "ended"
+            handle = await kernel.start(itself, "own", key="own")
+            with pytest.raises(ExecutionError, match="its own child"):
+                await handle.result(timeout=30)
+            assert len(await kernel.list()) == 2
 
     asyncio.run(main())

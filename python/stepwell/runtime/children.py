@@ -102,6 +102,21 @@ class Child(Operation):
         self._policy = model.choice("on_cancel", on_cancel, POLICIES)
         self.returns(result_type(blueprint.fn))
         self._check_tenant(tenant)
+        self._check_other()
+
+    def _check_other(self) -> None:
+        """An execution that waited for itself would do so for ever."""
+        from . import places
+
+        here = places.here()
+        own = here.run.execution if isinstance(here, places.Scope) else None
+        if self._key is None or own is None:
+            return
+        if (own.blueprint, own.key) == (self._blueprint.name, self._key):
+            raise errors.ValidationError(
+                f"key {self._key!r} of {self._blueprint.name} is that of this execution itself: "
+                "it cannot be its own child"
+            )
 
     @staticmethod
     def _check_tenant(tenant: str | None) -> None:
