@@ -347,6 +347,11 @@ def test_a_paused_parent_that_is_cancelled_takes_its_children_along(source: Memo
     asyncio.run(main())
 
 
+@blueprint(name="children.is quick")
+async def is_quick() -> str:
+    return "quick"
+
+
 @blueprint(name="children.leaves")
 async def leaves(how: str) -> Any:
     async def asking() -> Any:
@@ -355,8 +360,13 @@ async def leaves(how: str) -> Any:
     async def quick() -> str:
         return await echo("quick")
 
-    if how == "batch":
-        batch = await stepwell.parallel([asking, quick], completion=Completion(min_successful=1))
+    batches = {
+        "batch": [asking, quick],
+        "batch, decided first": [quick, asking],
+        "batch of children": [lambda: stepwell.child(is_quick), lambda: stepwell.child(asks, "name")],
+    }
+    if how in batches:
+        batch = await stepwell.parallel(batches[how], completion=Completion(min_successful=1))
         return await echo(batch.completion_reason)
     task = asyncio.create_task(asking())
     await echo("begun")
@@ -372,7 +382,10 @@ async def leaves(how: str) -> Any:
     return how
 
 
-@pytest.mark.parametrize("how", ["batch", "returns", "fails", "cancels", "again"])
+@pytest.mark.parametrize(
+    "how",
+    ["batch", "batch, decided first", "batch of children", "returns", "fails", "cancels", "again"],
+)
 def test_no_child_outlives_a_parent_that_gave_it_up(how: str) -> None:
     def check(lives: Lives, outcome: Any) -> None:
         assert outcome[0] == ("raised" if how == "fails" else "returned")
