@@ -227,8 +227,8 @@ impl Appender {
         let last = records.last()?;
         let bytes: usize = records.iter().map(|record| record.body.len()).sum();
         let bytes = bytes + BYTES + self.tenant.len() + RECORD_BYTES * records.len();
-        let mut all = Values::with_room(VALUES + RECORD_VALUES * records.len(), bytes);
-        let mut change = Change::with_room(records.len() + 4);
+        let count = VALUES + RECORD_VALUES * records.len();
+        let (mut all, mut change) = self.engine.get().room(count, bytes, records.len() + 4);
         let head = self.guard(&mut all, &mut change, append)?;
         let mut following = records.iter().skip(1);
         for (index, record) in records.iter().enumerate() {

@@ -162,6 +162,13 @@ impl Engine {
         self.engine.ask(Request { values, work }, Waiting(slot));
     }
 
+    /// Empty values and an empty change, with room for so much if they are new.
+    pub fn room(&self, values: usize, bytes: usize, statements: usize) -> (Values, Change) {
+        self.engine
+            .spare()
+            .unwrap_or_else(|| (Values::with_room(values, bytes), Change::with_room(statements)))
+    }
+
     /// The number of a statement.
     pub fn numbered(&self, py: Python<'_>, name: &str) -> PyResult<usize> {
         let found = self.numbers.get(name).copied();

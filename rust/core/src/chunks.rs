@@ -4,6 +4,8 @@ use std::ops::Range;
 
 /// How many values stand together.
 const CHUNK: usize = 1 << 12;
+/// How many there is room for in what a short list keeps.
+const SHORT: usize = 16;
 
 /// Values by position, in pieces of which all but the last are full.
 #[derive(Debug)]
@@ -21,6 +23,16 @@ impl<T> Default for Chunks<T> {
 impl<T: Copy> Chunks<T> {
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Takes everything out. A short list keeps its piece of memory for what comes next.
+    pub fn clear(&mut self) {
+        self.chunks.truncate(1);
+        self.len = 0;
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.capacity() <= SHORT => chunk.clear(),
+            _ => self.chunks = Vec::new(),
+        }
     }
 
     pub fn get(&self, index: usize) -> Option<T> {

@@ -57,6 +57,13 @@ struct Series {
 pub(crate) struct PendingMark(usize, usize, usize);
 
 impl Pending {
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.series = Vec::new();
+        self.texts = Vec::new();
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

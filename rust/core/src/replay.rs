@@ -14,6 +14,10 @@ use crate::write::write_action;
 
 const NO_DIGEST: [u8; 32] = [b'0'; 32];
 
+/// What most records are shorter than, and for how many there is room from the start.
+const USUAL: usize = 256;
+const FEW: usize = 16;
+
 /// Records as a store takes them: their bodies end to end.
 #[derive(Debug, Default)]
 pub struct Drained {
@@ -124,8 +128,12 @@ pub struct Replay {
 impl Execution {
     /// The records that were not drained yet, the header first.
     pub fn drain(&mut self) -> Drained {
-        let pending = std::mem::take(&mut self.pending);
-        let mut drained = Drained::default();
+        let mut pending = std::mem::take(&mut self.pending);
+        let count = pending.len();
+        let mut drained = Drained {
+            text: Vec::with_capacity(USUAL * count.min(FEW)),
+            rows: Vec::with_capacity(count + 1),
+        };
         let mut prev = self.head.unwrap_or(NO_DIGEST);
         let mut seq = self.status.version - pending.len() as i64;
         if self.head.is_none() {
@@ -138,6 +146,8 @@ impl Execution {
         if !drained.rows.is_empty() {
             self.head = Some(prev);
         }
+        pending.clear();
+        self.pending = pending;
         drained
     }
 

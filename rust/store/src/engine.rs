@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::connection::{Place, Script};
-use crate::session::{Answer, Request, Session};
+use crate::session::{Answer, Change, Request, Session, Work};
 use crate::trouble::Trouble;
+use crate::values::Values;
 
 const MAX_BATCH: usize = 1024;
 const PATIENCE: Duration = Duration::from_micros(100);
@@ -55,11 +56,36 @@ enum Message<W> {
     Stop,
 }
 
+/// Memory of changes that were made, for others: what one thread takes and another gives back costs both of them more.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<(Values, Change)>>>);
+
+impl Spare {
+    fn take(&self) -> Option<(Values, Change)> {
+        self.0.lock().ok()?.pop()
+    }
+
+    fn keep(&self, done: Vec<Request>) {
+        let Ok(mut kept) = self.0.lock() else { return };
+        for request in done {
+            let mut values = request.values;
+            if let Work::Change { mut change, .. } = request.work
+                && kept.len() < MAX_BATCH
+                && values.clear()
+            {
+                change.clear();
+                kept.push((values, change));
+            }
+        }
+    }
+}
+
 /// One file and its thread, which alone holds the connection.
 pub struct Engine<W: Waiter> {
     sender: Sender<Message<W>>,
     waiting: Arc<AtomicUsize>,
     waiting_bytes: Arc<AtomicUsize>,
+    spare: Spare,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -84,11 +110,17 @@ impl<W: Waiter> Engine<W> {
             later,
             stopped: false,
         };
-        let server = Server { place, script, queue };
+        let spare = Spare::default();
+        let server = Server { place, script, queue, spare: spare.clone() };
         let thread = std::thread::Builder::new()
             .name("stepwell-store".to_owned())
             .spawn(move || server.serve())?;
-        Ok(Engine { sender, waiting, waiting_bytes, thread: Mutex::new(Some(thread)) })
+        Ok(Engine { sender, waiting, waiting_bytes, spare, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Empty values and an empty change, in memory that was used before if there is some.
+    pub fn spare(&self) -> Option<(Values, Change)> {
+        self.spare.take()
     }
 
     /// How many requests wait.
@@ -129,6 +161,7 @@ struct Server<W> {
     place: Place,
     script: Script,
     queue: Queue<W>,
+    spare: Spare,
 }
 
 impl<W: Waiter> Server<W> {
@@ -138,7 +171,7 @@ impl<W: Waiter> Server<W> {
                 Err(trouble) => fail(batch, &trouble),
                 Ok(db) => {
                     let mut session = Session::new(&db, &self.place, &self.script);
-                    if !converse(&mut session, &self.place, &mut self.queue, batch) {
+                    if !converse(&mut session, &self.place, &mut self.queue, &self.spare, batch) {
                         return;
                     }
                 }
@@ -152,6 +185,7 @@ fn converse<W: Waiter>(
     session: &mut Session<'_>,
     place: &Place,
     queue: &mut Queue<W>,
+    spare: &Spare,
     first: Vec<Job<W>>,
 ) -> bool {
     let mut batch = Some(first);
@@ -160,7 +194,7 @@ fn converse<W: Waiter>(
             fail(jobs, &trouble);
             return true;
         }
-        if let Err((failure, jobs)) = answer(session, jobs) {
+        if let Err((failure, jobs)) = answer(session, spare, jobs) {
             session.roll_back();
             queue.put_back(jobs, &failure);
             return true;
@@ -178,6 +212,7 @@ struct Failure {
 /// Answers what can be answered, and gives back what is left over.
 fn answer<W: Waiter>(
     session: &mut Session<'_>,
+    spare: &Spare,
     jobs: Vec<Job<W>>,
 ) -> Result<(), (Failure, Vec<Job<W>>)> {
     let mut answers: Vec<Option<Answer>> = jobs.iter().map(|_| None).collect();
@@ -186,15 +221,20 @@ fn answer<W: Waiter>(
         Err(Failure { trouble: Trouble::about("internal", "a panic"), theirs: true })
     });
     let mut done = Vec::with_capacity(jobs.len());
+    let mut used = Vec::with_capacity(jobs.len());
     let mut left = Vec::new();
     for (job, answer) in jobs.into_iter().zip(answers) {
         match answer {
-            Some(answer) => done.push((job.waiter, answer)),
+            Some(answer) => {
+                done.push((job.waiter, answer));
+                used.push(job.request);
+            }
             None => left.push(job),
         }
     }
     if !done.is_empty() {
         W::settle(done);
+        spare.keep(used);
     }
     filled.map_err(|failure| (failure, left))
 }

@@ -57,6 +57,13 @@ impl Change {
         Change { asked: Vec::with_capacity(statements), ..Change::default() }
     }
 
+    /// Makes room for other statements in the same memory.
+    pub fn clear(&mut self) {
+        self.asked.clear();
+        self.parts.clear();
+        (self.guards, self.then) = (0, 0);
+    }
+
     /// Adds a guard. Guards come first.
     pub fn guard(&mut self, asked: Asked) {
         self.asked.push(asked);

@@ -20,6 +20,9 @@ impl Asked {
     }
 }
 
+/// Bytes of a piece of memory that is kept for other requests.
+const MOST_KEPT: usize = 4096;
+
 #[derive(Clone, Copy, Debug)]
 enum Given {
     Null,
@@ -38,6 +41,14 @@ pub struct Values {
 impl Values {
     pub fn with_room(values: usize, bytes: usize) -> Values {
         Values { given: Vec::with_capacity(values), bytes: Vec::with_capacity(bytes) }
+    }
+
+    /// Makes room for the values of another request in the same memory; `false` where there is too much of it.
+    pub fn clear(&mut self) -> bool {
+        self.given.clear();
+        self.bytes.clear();
+        self.bytes.capacity() <= MOST_KEPT
+            && self.given.capacity() * size_of::<Given>() <= MOST_KEPT
     }
 
     /// The bytes of their texts and blobs.
