@@ -73,11 +73,7 @@ class SqliteSource:
         """
         tenant = model.label("tenant", tenant)
         opened = open_file(
-            self._path,
-            self._backend,
-            self._busy_seconds,
-            read_only=self._read_only,
-            network=self._network,
+            self._path, self._backend, self._busy_seconds, read_only=self._read_only, network=self._network
         )
         store = SqliteStore(opened, tenant)
         try:
@@ -226,6 +222,9 @@ class SqliteStore:
         opened: Sequence[str] = (),
     ) -> Ticket[int]:
         """See `Store.append`."""
+        if durability not in ("power", "process"):  # of two faults every store tells the same
+            protocol.check_append(expected_seq, records)
+            protocol.check_head(row.head)
         self._check_change(durability)
         if not taken and not opened:
             power = durability == "power"
