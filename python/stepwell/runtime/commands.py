@@ -198,6 +198,21 @@ async def settle(
     raise errors.Conflict(f"execution {row.id} is {row.state}, not in doubt: nothing was changed")
 
 
+async def pause_is_heard(kernel: "Kernel", row: ExecutionRow) -> ExecutionRow:
+    """Waits until an execution that another process runs is paused and left there, where somebody asked for that."""
+    until = time.monotonic() + _SETTLE_S
+    while row.state not in EXECUTION_TERMINAL and time.monotonic() < until:
+        if kernel.running(row.id) is not None or kernel.taking.may_take(row):
+            break
+        asked = any(wish.kind == "pause" for wish in await wishes(kernel, row.id))
+        row = await kernel.store.get(row.id)  # a pause that is no wish any more is in here by now
+        if not asked and row.state != ExecutionState.PAUSED:
+            break
+        await asyncio.wait([kernel.watching.change(row.id)], timeout=0.02)
+        row = await kernel.store.get(row.id)
+    return row
+
+
 async def _is_doubted(kernel: "Kernel", row: ExecutionRow) -> bool:
     """Whether an execution that nobody runs came to a stop at a step in doubt, or one of several was settled just now.
 

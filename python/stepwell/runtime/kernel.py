@@ -359,18 +359,19 @@ class Kernel(Hosting):
     async def resume(self, id: str) -> Handle[Any]:
         """Takes up an unfinished execution, a paused one too, unless it runs already.
 
-        One that is to start later does so at its time; what was said of pausing it is taken back.
+        One that is to start later does so at its time; what was said of pausing it is taken back. Where somebody asked
+        another process to pause it that is waited for, a while at most, as it is what this takes back.
         Raises `NotFound`, `TerminalExecution` where it has ended, `ValidationError` where its blueprint is not known,
         `SchemaMismatch` where it is of another version, `Conflict` where another process runs it.
         """
         await self._paused_is_left(self.id_of(id))
-        row = await self.row_of(self.id_of(id))
+        row = await commands.pause_is_heard(self, await self.row_of(self.id_of(id)))
         if row.state == ExecutionState.CREATED and sleeps(row, self.clock.now_ns()):
             self.watching.own(id)
             await commands.unpause(self, row)
         elif not self.executes and row.state in (ExecutionState.PAUSED, *EXECUTION_TERMINAL):
             await commands.resume(self, row)
-        elif self._runs.get(id) is None:
+        elif self._runs.get(id) is None and (self.executes or self.taking.may_take(row)):
             if row.state in EXECUTION_TERMINAL:
                 errors.terminal_execution(row.state, "resume")
             self.watching.own(id)
