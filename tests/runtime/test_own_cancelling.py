@@ -227,9 +227,7 @@ async def turn() -> str:
 
 
 @pytest.mark.parametrize("durability", ["power", "process", "behind", "end"])
-def test_a_kernel_whose_last_write_fails_closes(
-    source: Any, durability: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_kernel_whose_last_write_fails_closes(source: Any, durability: str) -> None:
     async def main() -> list[str]:
         async with asyncio.timeout(30):
             kernel = Kernel(source, tenant="acme", durability=durability)

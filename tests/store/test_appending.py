@@ -17,8 +17,8 @@ ID = f"exec_{0:026d}"
 TABLES = ("executions", "journal", "marks", "payloads", "payload_uses")
 
 
-def parts(sizes: list[int], output: str = "done") -> list[tuple[list[Record], Projection]]:
-    """An execution's records, as many steps at once as it says, with the row of each part."""
+def begun() -> Any:
+    """An execution that runs, with the same ids and times each time."""
     numbers = iter(range(100_000))
     execution: Any = Execution(
         id=ID,
@@ -28,6 +28,12 @@ def parts(sizes: list[int], output: str = "done") -> list[tuple[list[Record], Pr
         ids=lambda prefix: f"{prefix}_{next(numbers):026d}",
     )
     execution.start()
+    return execution
+
+
+def parts(sizes: list[int], output: str = "done") -> list[tuple[list[Record], Projection]]:
+    """An execution's records, as many steps at once as it says, with the row of each part."""
+    execution = begun()
     found = []
     for steps in [0, *sizes]:
         for number in range(steps):
@@ -152,15 +158,7 @@ def refusal(store: SqliteStore, asked: tuple[Any, ...], taken: tuple[str, ...]) 
 
 def drained(store: SqliteStore, sizes: list[int], output: str) -> str:
     """Writes an execution by `append_drained`; says how many of its appends went the short way."""
-    numbers = iter(range(100_000))
-    execution: Any = Execution(
-        id=ID,
-        tenant="acme",
-        blueprint="m.f",
-        clock=ManualClock(1_000_000_000),
-        ids=lambda prefix: f"{prefix}_{next(numbers):026d}",
-    )
-    execution.start()
+    execution = begun()
     row = Projection("running", None, "")
     records, short = execution.drain(), 0
     new = NewExecution(ID, "m.f", None, None, None, None, "me")
@@ -232,7 +230,9 @@ def test_what_could_not_be_appended_is_asked_once_more(path: Path, kind: str) ->
     execution.start_step("held up")
     with held(path):
         found = store.append_drained(execution, 1, 1, True, "power")
-        if isinstance(found, list):
+        if isinstance(found, list):  # the pure engine has no short way
+            assert kind == "pure" or BACKEND == "pure"
+            assert [record[2] for record in found] == ["step_started"]
             store.close()
             return
         for _ in range(2):
